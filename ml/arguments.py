@@ -1,0 +1,106 @@
+"""The command line of the training; wrong usage ends with exit code 2 and one sentence."""
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_OUT = Path(__file__).resolve().parent.parent / "model"
+MAX_SEED = 2**32 - 1
+EXAMPLES = """examples:
+  python ml/train_product_category.py
+  python ml/train_product_category.py --data vectors.csv --epochs 600 --out model
+  python ml/train_product_category.py --data vectors.csv --category-name "PET_SHOP=Pet shop e agro"
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to train on, how long, and where the files go; data is None for synthetic data."""
+
+    data: Path | None
+    epochs: int
+    seed: int
+    validation: float
+    out: Path
+    names: dict[str, str]
+    version: str | None
+
+
+def parse_arguments(argv: list[str] | None = None) -> Arguments:
+    """Parse `argv` (the process's own when None); exits with 2 on wrong usage and with 0 on --help."""
+    parser = argparse.ArgumentParser(
+        description="Trains the product categorizer and writes model.onnx, manifest.json and golden.json.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--data",
+        type=_path,
+        metavar="FILE.csv",
+        help="product_id,f0..fN,category (default: synthetic)",
+    )
+    add("--epochs", type=_epochs, default=50, metavar="N", help="passes over the training rows (default: 50)")
+    add("--seed", type=_seed, default=0, metavar="N", help="same seed, same files (default: 0)")
+    add(
+        "--validation",
+        type=_fraction,
+        default=0.2,
+        metavar="V",
+        help="share of rows to measure on (default: 0.2)",
+    )
+    add("--out", type=_path, default=DEFAULT_OUT, metavar="DIR", help="where the files go (default: model/)")
+    add("--category-name", type=_name, action="append", default=[], metavar="CODE=NAME", help="readable name")
+    add("--model-version", type=_version, metavar="V", help="default: first 12 digits of the model's sha256")
+    given = parser.parse_args(argv)
+    names = dict(given.category_name)
+    if len(names) < len(given.category_name):
+        parser.error("argument --category-name: a code was named twice")
+    return Arguments(
+        given.data, given.epochs, given.seed, given.validation, given.out, names, given.model_version
+    )
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got nothing")
+    return Path(text)
+
+
+def _epochs(text: str) -> int:
+    return _whole_number(text, 1, 1_000_000)
+
+
+def _seed(text: str) -> int:
+    return _whole_number(text, 0, MAX_SEED)
+
+
+def _whole_number(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, got {text!r}")
+    return value
+
+
+def _name(text: str) -> tuple[str, str]:
+    code, _, name = (part.strip() for part in text.partition("="))
+    if not (code and name and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"expected CODE=NAME, got {text!r}")
+    return code, name
+
+
+def _version(text: str) -> str:
+    if not (text.strip() and text.isprintable() and len(text) <= 100):
+        raise argparse.ArgumentTypeError("expected 1 to 100 printable characters")
+    return text.strip()

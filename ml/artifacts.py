@@ -1,0 +1,129 @@
+"""What lies beside the model: manifest.json, which describes it, and golden.json, which proves it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from data import Dataset, FloatMatrix, Split
+from export import INPUT, OUTPUT, TOLERANCE
+from metrics import Scores
+from network import LEARNING_RATE, logits
+
+KNOWN_NAMES = {
+    "AUTOPECAS": "Autopeças",
+    "INFORMATICA": "Informática",
+    "MATERIAL_CONSTRUCAO": "Material de construção",
+}
+VERSION_DIGITS = 12
+GOLDEN_ROWS_FROM_DATA = 9
+GOLDEN_MAGNITUDES = (1000, 100, 10, 1)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What was trained: the data, which of its rows, how, and how well (None without validation rows)."""
+
+    dataset: Dataset
+    split: Split
+    epochs: int
+    seed: int
+    scores: Scores | None
+
+
+def readable_name(code: str, given: dict[str, str]) -> str:
+    """The name given for a category, or the known one, or its code made readable (PET_SHOP -> Pet shop)."""
+    readable = code.replace("_", " ").strip()
+    return given.get(code) or KNOWN_NAMES.get(code) or readable[:1].upper() + readable[1:].lower() or code
+
+
+def manifest_json(model: bytes, training: Training, names: dict[str, str], version: str | None) -> bytes:
+    """manifest.json as UTF-8; without a version, the first 12 digits of the model's sha256 are it."""
+    sha256 = hashlib.sha256(model).hexdigest()
+    dataset = training.dataset
+    manifest = {
+        "manifestVersion": 1,
+        "name": "product-category",
+        "version": version or sha256[:VERSION_DIGITS],
+        "sha256": sha256,
+        "width": dataset.features.shape[1],
+        "categories": [{"code": code, "name": readable_name(code, names)} for code in dataset.categories],
+        "input": {"name": INPUT},
+        "output": {"name": OUTPUT, "kind": "logits"},
+        "training": {
+            "data": {"source": dataset.source, "sha256": dataset.sha256, "rows": len(dataset.labels)},
+            "epochs": training.epochs,
+            "learningRate": LEARNING_RATE,
+            "seed": training.seed,
+            "categoryShares": _shares(dataset, training.split),
+        },
+        "validation": _validation(dataset, training.scores),
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A file name need not be UTF-8; as \udcXX it stays valid JSON.
+    return text.encode(errors="backslashreplace")
+
+
+def golden_inputs(network: nn.Module, dataset: Dataset, split: Split) -> FloatMatrix:
+    """Rows the worker proves the model on: some of each category, zeros, and one of large magnitude."""
+    labels = dataset.labels[split.training]
+    per_category = max(1, GOLDEN_ROWS_FROM_DATA // len(dataset.categories))
+    drawn = [split.training[labels == n][:per_category] for n in range(len(dataset.categories))]
+    rows = dataset.features[np.concatenate(drawn)]
+    return np.concatenate([rows, np.zeros_like(rows[:1]), _large_row(network, rows)])
+
+
+def golden_json(network: nn.Module, inputs: FloatMatrix) -> bytes:
+    """golden.json: the inputs and PyTorch's logits, one row a line, each number exactly its float32."""
+    return (
+        f'{{\n  "tolerance": {TOLERANCE},\n'
+        f'  "inputs": {_matrix_json(inputs)},\n'
+        f'  "logits": {_matrix_json(logits(network, inputs))}\n}}\n'
+    ).encode()
+
+
+def _large_row(network: nn.Module, rows: FloatMatrix) -> FloatMatrix:
+    """A row times 1000, or times less where float32 rounding alone would use up the tolerance.
+
+    Another processor may add in another order; a tenth of the tolerance leaves room for that.
+    """
+    for magnitude in GOLDEN_MAGNITUDES:
+        large = rows[:1] * np.float32(magnitude)
+        if np.abs(logits(network, large) - _exact_logits(network, large)).max() <= TOLERANCE / 10:
+            break
+    return large
+
+
+def _exact_logits(network: nn.Module, features: FloatMatrix) -> np.ndarray:
+    """The same network in float64, to see how much float32 rounds away."""
+    weights = [parameter.detach().double().numpy() for parameter in network.parameters()]
+    hidden = np.maximum(features.astype(np.float64) @ weights[0].T + weights[1], 0)
+    return hidden @ weights[2].T + weights[3]
+
+
+def _shares(dataset: Dataset, split: Split) -> dict[str, float]:
+    counts = np.bincount(dataset.labels[split.training], minlength=len(dataset.categories))
+    shares = counts / counts.sum()
+    return {code: float(share) for code, share in zip(dataset.categories, shares, strict=True)}
+
+
+def _validation(dataset: Dataset, scores: Scores | None) -> dict[str, object] | None:
+    if scores is None:
+        return None
+    return {
+        "rows": scores.rows,
+        "accuracy": scores.accuracy,
+        "macroF1": scores.macro_f1,
+        "perCategory": [
+            {"code": code, "precision": each.precision, "recall": each.recall, "support": each.support}
+            for code, each in zip(dataset.categories, scores.per_category, strict=True)
+        ],
+    }
+
+
+def _matrix_json(matrix: FloatMatrix) -> str:
+    # A float32 widened to 64 bits is written with all its digits, so reading it back loses nothing.
+    rows = ",\n    ".join(json.dumps(row, allow_nan=False) for row in matrix.astype(np.float64).tolist())
+    return f"[\n    {rows}\n  ]"

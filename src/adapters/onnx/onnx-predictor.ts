@@ -1,0 +1,122 @@
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { CategoryPredictor } from '../../application/ports.ts';
+import { CategorizerError, messageOf } from '../../domain/errors.ts';
+import type { FeatureMatrix } from '../../domain/features.ts';
+import { softmaxPredictions } from '../../domain/prediction.ts';
+import { type GoldenSample, type ModelManifest, readGolden, readManifest, readModelBytes } from './model-files.ts';
+
+export interface OnnxPredictorOptions {
+  /** The ONNX file; `manifest.json` and `golden.json` lie beside it. */
+  readonly modelPath: string;
+  /** Threads of one run. For small models one is fastest: more cost more than they bring. */
+  readonly threads: number;
+}
+
+/**
+ * Loads a model and proves that it is the right one before it is used: checksum, shapes, golden sample. The golden
+ * run warms it up as well.
+ *
+ * @throws CategorizerError with a `MODEL_…` code
+ */
+export async function createOnnxPredictor({ modelPath, threads }: OnnxPredictorOptions): Promise<CategoryPredictor> {
+  const manifest = await readManifest(modelPath);
+  const { model, inputName, outputName } = manifest;
+  const golden = await readGolden(modelPath, model);
+  const session = await loadSession(await readModelBytes(modelPath, model), modelPath, threads);
+  let closed = false;
+
+  /** rows × categories logits. */
+  async function run({ rows, width, values }: FeatureMatrix): Promise<Float32Array> {
+    if (closed) {
+      throw new CategorizerError('PREDICTOR_UNAVAILABLE', 'the predictor is closed', { retryable: true });
+    }
+    const tensor = new Tensor('float32', values, [rows, width]);
+    const { [outputName]: output } = await session.run({ [inputName]: tensor });
+    const logits = output.data;
+    if (!(logits instanceof Float32Array) || logits.length !== rows * model.categories.length) {
+      throw new Error(`the model gave ${output.dims.join('×')} ${output.type} for ${rows} rows`);
+    }
+    return logits;
+  }
+
+  async function close(): Promise<void> {
+    if (closed) return;
+    closed = true;
+    await session.release();
+  }
+
+  try {
+    checkShapes(session, manifest);
+    await checkGolden(run, golden, model.width);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
+  return {
+    model,
+    predict: async (features) => softmaxPredictions(await run(features), features.rows, model.categories.length),
+    close,
+  };
+}
+
+async function loadSession(bytes: Buffer, modelPath: string, threads: number): Promise<InferenceSession> {
+  try {
+    return await InferenceSession.create(bytes, {
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      // Idle threads that spin would take the core from the event loop.
+      extra: { session: { intra_op: { allow_spinning: '0' } } },
+    });
+  } catch (cause) {
+    throw new CategorizerError('MODEL_LOAD_FAILED', `cannot load ${modelPath}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function checkShapes(session: InferenceSession, { model, inputName, outputName }: ModelManifest): void {
+  checkValue('input', session.inputMetadata, inputName, model.width);
+  checkValue('output', session.outputMetadata, outputName, model.categories.length);
+}
+
+/** One value of that name, float32, of shape [any number of rows, columns]. */
+function checkValue(
+  role: 'input' | 'output',
+  metadata: readonly InferenceSession.ValueMetadata[],
+  name: string,
+  columns: number,
+): void {
+  const [value] = metadata;
+  const found = metadata.map((m) => `${m.name} ${m.isTensor ? `${m.type}[${m.shape.join(', ')}]` : '(no tensor)'}`);
+  const fits =
+    metadata.length === 1 &&
+    value.isTensor &&
+    value.name === name &&
+    value.type === 'float32' &&
+    value.shape.length === 2 &&
+    // A dynamic dimension has a name, or a size below 0 where it has none.
+    (typeof value.shape[0] === 'string' || value.shape[0] < 0) &&
+    value.shape[1] === columns;
+  if (!fits) {
+    throw new CategorizerError(
+      'MODEL_SHAPE_MISMATCH',
+      `the manifest needs one ${role} ${name} float32[batch_size (dynamic), ${columns}], the model has: ${found.join('; ')}`,
+    );
+  }
+}
+
+async function checkGolden(
+  run: (features: FeatureMatrix) => Promise<Float32Array>,
+  { inputs, logits: expected, tolerance }: GoldenSample,
+  width: number,
+): Promise<void> {
+  const logits = await run({ rows: inputs.length, width, values: Float32Array.from(inputs.flat()) });
+  expected.flat().forEach((value, i) => {
+    // Written so that NaN, of which every comparison is false, fails as well.
+    if (!(Math.abs(logits[i] - value) <= tolerance * Math.max(1, Math.abs(value)))) {
+      throw new CategorizerError(
+        'MODEL_GOLDEN_MISMATCH',
+        `logit ${i} of the golden sample is ${logits[i]}, the training gave ${value}: this file or this runtime is not the one that was tested`,
+      );
+    }
+  });
+}

@@ -1,0 +1,27 @@
+/** The wire contract: what producers put on the queue and what collectors find. Public as `product-categorizer/contract`. */
+import { z } from 'zod';
+import { productJobSchema, productsJobSchema } from './jobs.ts';
+import { CATEGORIES_RESULT, CATEGORY_RESULT, PRODUCT_JOB, PRODUCTS_JOB } from './names.ts';
+import { categoriesResultSchema, categoryResultSchema } from './results.ts';
+
+export * from './jobs.ts';
+export * from './names.ts';
+export * from './results.ts';
+
+/** The schema of each job name, for both queues. */
+export const SCHEMAS = {
+  [PRODUCT_JOB]: productJobSchema,
+  [PRODUCTS_JOB]: productsJobSchema,
+  [CATEGORY_RESULT]: categoryResultSchema,
+  [CATEGORIES_RESULT]: categoriesResultSchema,
+} as const;
+
+/** The JSON Schema files for other languages: file name to content. */
+export function jsonSchemaFiles(): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(SCHEMAS).map(([name, schema]) => [
+      `${name}.schema.json`,
+      `${JSON.stringify(z.toJSONSchema(schema, { io: 'input' }), null, 2)}\n`,
+    ]),
+  );
+}

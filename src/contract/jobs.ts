@@ -1,0 +1,78 @@
+import { z } from 'zod';
+import { MAX_FLOAT32 } from '../domain/features.ts';
+import { PRODUCT_ID_PATTERN } from '../domain/product.ts';
+import { MAX_CHUNK_PRODUCTS, PRODUCT_JOB, PRODUCTS_JOB } from './names.ts';
+
+export const productIdSchema = z.string().regex(PRODUCT_ID_PATTERN).meta({
+  description: '1 to 200 characters, none of them a control character.',
+});
+
+/** It becomes part of job ids and file names, hence the few characters. */
+export const runIdSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,100}$/)
+  .meta({ description: 'The import or recategorization that this belongs to: 1 to 100 of A-Z a-z 0-9 . _ -' });
+
+export const featuresSchema = z.array(z.number().min(-MAX_FLOAT32).max(MAX_FLOAT32)).min(1).meta({
+  description: "As many numbers as the model's width, each finite in float32.",
+});
+
+export const productSchema = z.object({ productId: productIdSchema, features: featuresSchema });
+
+/** Data of a `product` job. */
+export const productJobSchema = productSchema
+  .extend({ runId: runIdSchema.optional() })
+  .meta({ title: `Data of a '${PRODUCT_JOB}' job: one product` });
+
+/** Data of a `products` job: a chunk that people can read. */
+export const productsJobSchema = z
+  .object({
+    products: z.array(productSchema).min(1).max(MAX_CHUNK_PRODUCTS),
+    runId: runIdSchema.optional(),
+  })
+  .meta({ title: `Data of a '${PRODUCTS_JOB}' job: a chunk of products` });
+
+/**
+ * What of a chunk must be right for its products to be looked at one by one: a bad product is rejected alone, so
+ * only the domain judges it.
+ */
+const chunkEnvelopeSchema = productsJobSchema.extend({
+  products: z.array(z.unknown()).min(1).max(MAX_CHUNK_PRODUCTS),
+});
+
+const productEnvelopeSchema = z.object({ runId: runIdSchema.optional() });
+
+export type ProductJobData = z.infer<typeof productJobSchema>;
+export type ProductsJobData = z.infer<typeof productsJobSchema>;
+
+/** The content of a job whose form is right; its products are still unchecked. */
+export interface ParsedJob {
+  readonly form: 'one' | 'chunk';
+  readonly products: readonly unknown[];
+  readonly runId?: string;
+}
+
+/**
+ * Reads the data of a job of any form.
+ *
+ * @returns the products, unchecked, or a sentence that says why this is no job of this contract
+ */
+export function parseJob(name: string, data: unknown): ParsedJob | string {
+  switch (name) {
+    case PRODUCT_JOB: {
+      const parsed = productEnvelopeSchema.safeParse(data);
+      return parsed.success ? { form: 'one', products: [data], runId: parsed.data.runId } : sentenceOf(parsed.error);
+    }
+    case PRODUCTS_JOB: {
+      const parsed = chunkEnvelopeSchema.safeParse(data);
+      return parsed.success ? { form: 'chunk', ...parsed.data } : sentenceOf(parsed.error);
+    }
+    // `products.packed` gets its case here.
+    default:
+      return `unknown job name ${JSON.stringify(name)}: expected '${PRODUCT_JOB}' or '${PRODUCTS_JOB}'`;
+  }
+}
+
+function sentenceOf(error: z.ZodError): string {
+  return error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`).join('; ');
+}

@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import { REJECT_CODES } from '../domain/errors.ts';
+import { productIdSchema, runIdSchema } from './jobs.ts';
+import { CATEGORIES_RESULT, CATEGORY_RESULT, MAX_CHUNK_PRODUCTS } from './names.ts';
+
+const categoryCodeSchema = z.string().min(1);
+const probabilitySchema = z.number().min(0).max(1);
+const modelSchema = z.object({
+  version: z.string().min(1),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
+const origin = {
+  model: modelSchema,
+  runId: runIdSchema.optional(),
+  jobId: z.string().min(1).meta({ description: 'The input job.' }),
+};
+
+export const rejectReasonSchema = z.object({
+  code: z.enum(Object.keys(REJECT_CODES) as [keyof typeof REJECT_CODES]),
+  message: z.string(),
+});
+
+/** Data of a `category` result, which answers a `product` job. */
+export const categoryResultSchema = z
+  .object({
+    productId: productIdSchema,
+    category: z.object({ code: categoryCodeSchema, name: z.string() }),
+    confidence: probabilitySchema,
+    probabilities: z.array(probabilitySchema).meta({ description: "In the order of the model's categories." }),
+    ...origin,
+  })
+  .meta({ title: `Data of a '${CATEGORY_RESULT}' result` });
+
+const outcomeSchema = z.union([
+  z.object({ productId: productIdSchema, categoryCode: categoryCodeSchema, confidence: probabilitySchema }),
+  z.object({
+    productId: z.string().nullable().meta({ description: 'As it came; null where it was not a string.' }),
+    reject: rejectReasonSchema,
+  }),
+]);
+
+/** Data of a `categories` result, which answers a `products` job: an outcome for each product, in the same order. */
+export const categoriesResultSchema = z
+  .object({ results: z.array(outcomeSchema).min(1).max(MAX_CHUNK_PRODUCTS), ...origin })
+  .meta({ title: `Data of a '${CATEGORIES_RESULT}' result` });
+
+export type CategoryResultData = z.infer<typeof categoryResultSchema>;
+export type CategoriesResultData = z.infer<typeof categoriesResultSchema>;
+export type ProductOutcome = z.infer<typeof outcomeSchema>;

@@ -1,0 +1,60 @@
+/** Codes of what can be wrong with a product or a job. They are public: documented, and never renamed. */
+export const REJECT_CODES = {
+  INVALID_JOB: 'The job is not one of the forms of the wire contract.',
+  INVALID_ROW: 'A line of the input file cannot be read as a product.',
+  INVALID_PRODUCT_ID: 'The product id is not a string of 1 to 200 characters without control characters.',
+  WRONG_WIDTH: 'The feature vector has not as many numbers as the model expects.',
+  NON_FINITE_FEATURE: 'A feature is not a number, or not a finite one in float32.',
+  PREDICTION_FAILED: 'The model failed on this product alone, or its output for it is not finite.',
+} as const;
+
+export type RejectCode = keyof typeof REJECT_CODES;
+
+/** Why one product cannot be categorized: a stable code and a sentence for people. */
+export interface RejectReason {
+  readonly code: RejectCode;
+  readonly message: string;
+}
+
+/** Codes of what can go wrong around the products. Public as well. */
+export const ERROR_CODES = {
+  CONFIG_INVALID: 'An environment variable is missing or has a bad value.',
+  MODEL_NOT_FOUND: 'A file of the model is missing or cannot be read.',
+  MODEL_MANIFEST_INVALID: 'manifest.json or golden.json has not the form that this version reads.',
+  MODEL_CHECKSUM_MISMATCH: 'The sha256 of the ONNX file is not the one in the manifest.',
+  MODEL_SHAPE_MISMATCH: 'Inputs, outputs, width, categories or the batch dimension do not fit the manifest.',
+  MODEL_LOAD_FAILED: 'The runtime could not load the ONNX file.',
+  MODEL_GOLDEN_MISMATCH: 'The model does not reproduce the golden sample.',
+  PREDICTOR_UNAVAILABLE: 'The predictor fails on every input, a harmless one too, or was closed.',
+  SHUTTING_DOWN: 'The process is stopping and takes no more products.',
+  REDIS_UNAVAILABLE: 'Redis does not answer.',
+  ENQUEUE_FAILED: 'Redis refused to take jobs.',
+  INPUT_NOT_READABLE: 'The input cannot be read, or is not in the format that was said.',
+  OUTPUT_NOT_WRITABLE: 'The output cannot be written.',
+  OUTPUT_CONFLICT: 'The output file exists and was not written by this command.',
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES | RejectCode;
+
+/** Every error that this program raises on purpose. Anything else is a defect and travels on unchanged. */
+export class CategorizerError extends Error {
+  override readonly name = 'CategorizerError';
+
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    /** `retryable`: the same work can succeed later with nothing changed (an outage, a shutdown). */
+    readonly options: { readonly retryable?: boolean; readonly cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+  }
+
+  get retryable(): boolean {
+    return this.options.retryable ?? false;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

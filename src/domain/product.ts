@@ -1,0 +1,61 @@
+import type { RejectReason } from './errors.ts';
+import { describe, type FeatureMatrix, readFeatures } from './features.ts';
+
+export const MAX_PRODUCT_ID_CHARACTERS = 200;
+
+/**
+ * 1 to 200 characters (code points), none a control character (Unicode Cc), none a lone surrogate, which UTF-8 cannot
+ * carry. Written out in ranges, so that the same pattern works in the regular expressions of other languages.
+ */
+export const PRODUCT_ID_PATTERN = /^[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]{1,200}$/u;
+
+/** A reject with its place: the index of the product in what was submitted. */
+export interface Reject extends RejectReason {
+  readonly row: number;
+}
+
+/** Products in flat arrays: what was accepted as one matrix, what was not as rejects. */
+export interface ProductTable {
+  /** The id of every product as it came; null where it was not a string. */
+  readonly productIds: readonly (string | null)[];
+  readonly features: FeatureMatrix;
+  /** For each row of `features`, the index of its product. */
+  readonly acceptedRows: readonly number[];
+  /** In the order of their rows. */
+  readonly rejects: readonly Reject[];
+}
+
+/** @returns why the id was refused, or undefined. */
+export function checkProductId(id: unknown): RejectReason | undefined {
+  if (typeof id === 'string' && PRODUCT_ID_PATTERN.test(id)) return undefined;
+  return {
+    code: 'INVALID_PRODUCT_ID',
+    message: `the product id must be 1 to ${MAX_PRODUCT_ID_CHARACTERS} characters without control characters, got ${describe(id)}`,
+  };
+}
+
+/**
+ * Checks products of unknown origin one by one: a bad one is rejected alone.
+ *
+ * @param products each should be `{ productId, features }`
+ * @param width how many numbers the model expects
+ */
+export function readProducts(products: readonly unknown[], width: number): ProductTable {
+  const values = new Float32Array(products.length * width);
+  const productIds: (string | null)[] = [];
+  const acceptedRows: number[] = [];
+  const rejects: Reject[] = [];
+  for (let row = 0; row < products.length; row++) {
+    const { productId, features } = fieldsOf(products[row]);
+    productIds.push(typeof productId === 'string' ? productId : null);
+    const reason = checkProductId(productId) ?? readFeatures(features, width, values, acceptedRows.length * width);
+    if (reason === undefined) acceptedRows.push(row);
+    else rejects.push({ row, code: reason.code, message: reason.message });
+  }
+  const rows = acceptedRows.length;
+  return { productIds, features: { rows, width, values: values.subarray(0, rows * width) }, acceptedRows, rejects };
+}
+
+function fieldsOf(product: unknown): { productId?: unknown; features?: unknown } {
+  return typeof product === 'object' && product !== null ? product : {};
+}
