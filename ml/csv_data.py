@@ -176,8 +176,9 @@ def _categories(codes: list[str], lines: array, name: str, rows_per_category: in
         if rows[code] < rows_per_category:
             raise TrainingError(
                 "TOO_FEW_ROWS",
-                f"{name} line {lines[codes.index(code)]}: category {code} has {rows[code]} row, and a stratified "
-                f"split needs {rows_per_category}; add rows of it, remove it, or train with --validation 0",
+                f"{name} line {lines[codes.index(code)]}: {rows[code]} row of category {code}, but a "
+                f"stratified split needs {rows_per_category}; add rows of it, remove it, "
+                "or train with --validation 0",
             )
     return categories
 

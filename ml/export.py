@@ -22,12 +22,14 @@ CHECKED_BATCHES = (1, 7, 256)
 def to_onnx(network: nn.Module, width: int) -> bytes:
     """The network as ONNX bytes, weights included.
 
-    `input` is float32 batch_size x width, `output` float32 batch_size x categories. The bytes depend on the weights alone: no path, no time, no name or version of a build.
+    `input` is float32 batch_size x width, `output` float32 batch_size x categories. The bytes depend on the
+    weights alone: no path, no time, no version of a build.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # The newer exporter (dynamo=True) writes opset 18 and converts down; this one writes 17 itself.
-        warnings.filterwarnings("ignore", "You are using the legacy", DeprecationWarning)
+        # PyTorch calls this exporter legacy, but the newer one (dynamo=True) writes opset 18 and converts
+        # down, while this one writes 17 itself.
+        warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             network,
             (torch.zeros(2, width),),

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from errors import TrainingError
 
-STAGING_PREFIX = ".staging-"
-
 
 def write_together(folder: Path, files: dict[str, bytes]) -> None:
     """Write every name -> content of `files` into `folder` (made when missing), replacing what is there.
@@ -40,7 +38,7 @@ def write_together(folder: Path, files: dict[str, bytes]) -> None:
 
 def _stage_and_replace(folder: Path, files: dict[str, bytes]) -> None:
     # Inside the folder: only there is it sure to be the same file system, and a rename to be atomic.
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    staging = Path(tempfile.mkdtemp(prefix=".staging-", suffix=".tmp", dir=folder))
     try:
         for name, content in files.items():
             _write_synced(staging / name, content)

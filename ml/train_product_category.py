@@ -8,7 +8,11 @@ import signal
 import sys
 
 from arguments import Arguments, parse_arguments
+from csv_data import read_csv
+from data import Dataset, Split, stratified_split, synthetic_dataset
 from errors import TrainingError
+from files import write_together
+from metrics import Scores, score
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,23 +34,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: Arguments) -> None:
     """Train, export, check, and only then write. Raises TrainingError; nothing is written then."""
-    # Imported here: --help and wrong usage should not wait seconds for PyTorch.
-    from artifacts import Training, golden_inputs, golden_json, manifest_json
-    from csv_data import read_csv
-    from data import stratified_split, synthetic_dataset
-    from export import check_export, to_onnx
-    from files import write_together
-    from metrics import score
-    from network import build_network, logits, make_deterministic, train
-
-    if arguments.data:
-        dataset = read_csv(arguments.data, rows_per_category=2 if arguments.validation else 1)
-    else:
-        dataset = synthetic_dataset(arguments.seed)
-    refuse_unknown_names(arguments.names, dataset.categories)
-    split = stratified_split(dataset.labels, dataset.categories, arguments.validation, arguments.seed)
+    dataset, split = load(arguments)
     width, categories = dataset.features.shape[1], len(dataset.categories)
     print(f"{len(split.training)} training rows, width {width}: {', '.join(dataset.categories)}", flush=True)
+
+    # Imported here: --help, wrong usage and bad data need not wait seconds for PyTorch.
+    from artifacts import Training, golden_inputs, golden_json, manifest_json
+    from export import check_export, to_onnx
+    from network import build_network, logits, make_deterministic, train
 
     make_deterministic(arguments.seed)
     network = build_network(width, categories)
@@ -56,10 +51,7 @@ def run(arguments: Arguments) -> None:
     if len(split.validation):
         predicted = logits(network, dataset.features[split.validation]).argmax(axis=1)
         scores = score(dataset.labels[split.validation], predicted, categories)
-        print(
-            f"validation on {scores.rows} rows: "
-            f"accuracy {scores.accuracy:.4f}, macro-F1 {scores.macro_f1:.4f}"
-        )
+        print_scores(scores)
 
     model = to_onnx(network, width)
     golden = golden_inputs(network, dataset, split)
@@ -73,6 +65,22 @@ def run(arguments: Arguments) -> None:
     }
     write_together(arguments.out, files)
     print(f"wrote {', '.join(files)} to {arguments.out}")
+
+
+def load(arguments: Arguments) -> tuple[Dataset, Split]:
+    """The rows to train on, and which of them are for validation. Raises TrainingError."""
+    if arguments.data:
+        dataset = read_csv(arguments.data, rows_per_category=2 if arguments.validation else 1)
+    else:
+        dataset = synthetic_dataset(arguments.seed)
+    refuse_unknown_names(arguments.names, dataset.categories)
+    return dataset, stratified_split(dataset.labels, dataset.categories, arguments.validation, arguments.seed)
+
+
+def print_scores(scores: Scores) -> None:
+    """The validation's figures in one line."""
+    accuracy, macro_f1 = f"accuracy {scores.accuracy:.4f}", f"macro-F1 {scores.macro_f1:.4f}"
+    print(f"validation on {scores.rows} rows: {accuracy}, {macro_f1}", flush=True)
 
 
 def print_epoch(epoch: int, loss: float, accuracy: float) -> None:

@@ -89,6 +89,26 @@ export interface ResultPublisher {
   publish(result: JobResult): Promise<void>;
 }
 
+export interface JobObserver {
+  finished(job: {
+    readonly queue: string;
+    readonly jobId: string;
+    readonly runId?: string;
+    /** `retried`: this attempt failed and another follows. */
+    readonly outcome: 'completed' | 'failed' | 'retried';
+    /** From the moment it was enqueued. */
+    readonly seconds: number;
+    readonly error?: { readonly code: string; readonly message: string };
+  }): void;
+  /** A worker died or froze with the job; it is on the queue again. */
+  stalled(job: { readonly queue: string; readonly jobId: string }): void;
+}
+
+export interface HttpObserver {
+  /** `path`: the route. */
+  answered(request: { path: string; method: string; status: number; seconds: number }): void;
+}
+
 /** Counts products by what became of them. */
 export interface ProductObserver {
   products(outcome: 'categorized' | 'rejected', count: number): void;
@@ -149,6 +169,7 @@ export interface CollectedRow {
 
 export interface CollectedResult {
   readonly resultId: string;
+  readonly runId?: string;
   readonly rows: readonly CollectedRow[];
 }
 
@@ -156,9 +177,9 @@ export interface ResultQueue {
   /** Oldest first, in pages; leaves them on the queue. All runs where no run is named. */
   read(runId: string | undefined): AsyncIterable<readonly CollectedResult[]>;
   /** Which of these were collected before, however long ago. */
-  collectedBefore(resultIds: readonly string[]): Promise<ReadonlySet<string>>;
-  /** Remembers them as collected and removes them from the queue, in one step each. */
-  remove(resultIds: readonly string[]): Promise<void>;
+  collectedBefore(results: readonly CollectedResult[]): Promise<ReadonlySet<string>>;
+  /** Remembers them as collected, then removes them from the queue. Doing it again changes nothing. */
+  remove(results: readonly CollectedResult[]): Promise<void>;
 }
 
 /** A file that is written whole or not at all, and that goes on where an earlier call ended. */
@@ -184,6 +205,23 @@ export interface FailedJob {
   readonly runId?: string;
   readonly code: string;
   readonly message: string;
+}
+
+export interface QueueMonitor {
+  /** The input queue first, then the results queue. */
+  depths(): Promise<readonly QueueDepth[]>;
+  /** Workers that are connected to the input queue. */
+  workers(): Promise<number>;
+  /** The failed jobs of the input queue. */
+  failed(): AsyncIterable<FailedJob>;
+  /** Puts these back to be tried again with all of their attempts. @returns how many were there */
+  retryFailed(jobIds: readonly string[]): Promise<number>;
+}
+
+/** Makes a span for one round trip of a producer. */
+export interface EnqueueTracer {
+  /** @param send gets the serialized trace context to give to the jobs; none where nothing is traced */
+  enqueue(queue: string, jobs: number, send: (trace: string | undefined) => Promise<void>): Promise<void>;
 }
 
 /** Shape of pino's methods: fields first, then the sentence. */

@@ -4,6 +4,8 @@ import { productJobSchema, productsJobSchema } from './jobs.ts';
 import { CATEGORIES_RESULT, CATEGORY_RESULT, PRODUCT_JOB, PRODUCTS_JOB } from './names.ts';
 import { categoriesResultSchema, categoryResultSchema } from './results.ts';
 
+export { MAX_PRODUCT_ID_CHARACTERS } from '../domain/product.ts';
+export * from './failed-reason.ts';
 export * from './jobs.ts';
 export * from './names.ts';
 export * from './results.ts';

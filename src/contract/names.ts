@@ -18,6 +18,14 @@ export const MAX_CHUNK_PRODUCTS = 10_000;
 export const MAX_CHUNK_JSON_BYTES = 8 * 1024 * 1024;
 
 /**
+ * How many products of that width fit in a chunk for sure: 25 bytes is the longest a JSON number with its comma gets,
+ * 900 leaves room for the longest id and the names.
+ */
+export function maxChunkProducts(width: number): number {
+  return Math.max(1, Math.min(MAX_CHUNK_PRODUCTS, Math.floor(MAX_CHUNK_JSON_BYTES / (25 * width + 900))));
+}
+
+/**
  * The options that a producer should give its jobs: infrastructure errors are tried 5 times with growing pauses, and
  * what fails for good stays to be looked at and retried. A worker assumes the same attempts where a job says nothing.
  */

@@ -28,10 +28,11 @@ export const ERROR_CODES = {
   PREDICTOR_UNAVAILABLE: 'The predictor fails on every input, a harmless one too, or was closed.',
   SHUTTING_DOWN: 'The process is stopping and takes no more products.',
   REDIS_UNAVAILABLE: 'Redis does not answer.',
-  ENQUEUE_FAILED: 'Redis refused to take jobs.',
+  REDIS_REFUSED: 'Redis answered a command with an error: memory full, no permission.',
   INPUT_NOT_READABLE: 'The input cannot be read, or is not in the format that was said.',
   OUTPUT_NOT_WRITABLE: 'The output cannot be written.',
-  OUTPUT_CONFLICT: 'The output file exists and was not written by this command.',
+  OUTPUT_CONFLICT: 'The output file exists and holds something else than collected results.',
+  INTERRUPTED: 'A signal ended the command.',
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES | RejectCode;

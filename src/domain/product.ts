@@ -3,11 +3,11 @@ import { describe, type FeatureMatrix, readFeatures } from './features.ts';
 
 export const MAX_PRODUCT_ID_CHARACTERS = 200;
 
-/**
- * 1 to 200 characters (code points), none a control character (Unicode Cc), none a lone surrogate, which UTF-8 cannot
- * carry. Written out in ranges, so that the same pattern works in the regular expressions of other languages.
- */
-export const PRODUCT_ID_PATTERN = /^[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]{1,200}$/u;
+/** Control characters (Unicode Cc), and lone surrogates, which UTF-8 cannot carry. */
+const FORBIDDEN_IN_ID = '\\u0000-\\u001f\\u007f-\\u009f\\ud800-\\udfff';
+
+/** Counts code points, as JSON Schema does. The ranges are written out, so that other languages read them as well. */
+export const PRODUCT_ID_PATTERN = new RegExp(`^[^${FORBIDDEN_IN_ID}]{1,${MAX_PRODUCT_ID_CHARACTERS}}$`, 'u');
 
 /** A reject with its place: the index of the product in what was submitted. */
 export interface Reject extends RejectReason {

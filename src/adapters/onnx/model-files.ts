@@ -95,6 +95,8 @@ async function readOrExplain(path: string): Promise<Buffer> {
   try {
     return await readFile(path);
   } catch (cause) {
-    throw new CategorizerError('MODEL_NOT_FOUND', `cannot read ${path}: ${messageOf(cause)} (see MODEL_PATH)`, { cause });
+    throw new CategorizerError('MODEL_NOT_FOUND', `cannot read ${path}: ${messageOf(cause)} (see MODEL_PATH)`, {
+      cause,
+    });
   }
 }

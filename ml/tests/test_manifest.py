@@ -1,0 +1,123 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import COUNTS
+from csv_data import read_csv
+from data import stratified_split, synthetic_dataset
+from export import run_onnx
+from support import contents, read_json, train_command
+
+
+def test_the_manifest_describes_the_default_model(synthetic_model: Path) -> None:
+    manifest = read_json(synthetic_model / "manifest.json")
+    sha256 = hashlib.sha256((synthetic_model / "model.onnx").read_bytes()).hexdigest()
+    dataset = synthetic_dataset(seed=0)
+    assert {key: manifest[key] for key in list(manifest)[:8]} == {
+        "manifestVersion": 1,
+        "name": "product-category",
+        "version": sha256[:12],
+        "sha256": sha256,
+        "width": 16,
+        "categories": [
+            {"code": "AUTOPECAS", "name": "Autopeças"},
+            {"code": "INFORMATICA", "name": "Informática"},
+            {"code": "MATERIAL_CONSTRUCAO", "name": "Material de construção"},
+        ],
+        "input": {"name": "input"},
+        "output": {"name": "output", "kind": "logits"},
+    }
+    data = dataset.features.astype("<f4").tobytes() + dataset.labels.astype("<i8").tobytes()
+    assert manifest["training"] == {
+        "data": {"source": "synthetic", "sha256": hashlib.sha256(data).hexdigest(), "rows": 900},
+        "epochs": 50,
+        "learningRate": 0.01,
+        "seed": 0,
+        "categoryShares": pytest.approx({c["code"]: 1 / 3 for c in manifest["categories"]}),
+    }
+    assert manifest["validation"]["rows"] == 180
+    assert list(manifest)[8:] == ["training", "validation"]
+
+
+def test_the_json_files_are_utf8_with_real_accents_and_a_last_newline(synthetic_model: Path) -> None:
+    manifest, golden = ((synthetic_model / name).read_bytes() for name in ("manifest.json", "golden.json"))
+    assert "Material de construção".encode() in manifest
+    assert manifest.startswith(b'{\n  "manifestVersion": 1,\n')
+    assert manifest.endswith(b"}\n")
+    assert golden.endswith(b"}\n")
+
+
+def test_width_categories_and_provenance_come_from_the_data_file(vectors: Path, vectors_model: Path) -> None:
+    manifest = read_json(vectors_model / "manifest.json")
+    assert manifest["width"] == 4
+    assert manifest["categories"] == [
+        {"code": "AUTOPECAS", "name": "Autopeças"},
+        {"code": "FERRAMENTAS_ELETRICAS", "name": "Ferramentas eletricas"},
+        {"code": "PAPELARIA", "name": "Papelaria"},
+    ]
+    training = manifest["training"]
+    assert training["data"] == {
+        "source": "vectors.csv",
+        "sha256": hashlib.sha256(vectors.read_bytes()).hexdigest(),
+        "rows": sum(COUNTS.values()),
+    }
+    # A fifth of each category is validation, and all counts are multiples of 5.
+    assert training["categoryShares"] == pytest.approx({c: n / 160 for c, n in sorted(COUNTS.items())})
+
+
+def test_the_metrics_are_those_of_the_validation_rows(vectors: Path, vectors_model: Path) -> None:
+    dataset = read_csv(vectors)
+    held_out = stratified_split(dataset.labels, dataset.categories, 0.2, seed=3).validation
+    output = run_onnx((vectors_model / "model.onnx").read_bytes(), dataset.features[held_out])
+    pairs = list(zip(dataset.labels[held_out].tolist(), output.argmax(axis=1).tolist(), strict=True))
+    per_category, f1 = [], []
+    for n, code in enumerate(dataset.categories):
+        hits = sum(truth == got == n for truth, got in pairs)
+        support = sum(truth == n for truth, _ in pairs)
+        claimed = sum(got == n for _, got in pairs)
+        precision, recall = hits / claimed if claimed else 0, hits / support
+        per_category.append(
+            {
+                "code": code,
+                "precision": pytest.approx(precision),
+                "recall": pytest.approx(recall),
+                "support": support,
+            }
+        )
+        f1.append(2 * precision * recall / (precision + recall) if hits else 0)
+    validation = read_json(vectors_model / "manifest.json")["validation"]
+    assert 0.4 < validation["accuracy"] < 1, "the categories overlap, or this test shows nothing"
+    assert validation == {
+        "rows": 32,
+        "accuracy": pytest.approx(sum(truth == got for truth, got in pairs) / 32),
+        "macroF1": pytest.approx(float(np.mean(f1))),
+        "perCategory": per_category,
+    }
+
+
+def test_training_on_a_file_is_repeatable(vectors: Path, vectors_model: Path, tmp_path: Path) -> None:
+    done = train_command("--data", vectors, "--epochs", "25", "--seed", "3", "--out", tmp_path)
+    assert done.returncode == 0
+    assert contents(tmp_path) == contents(vectors_model)
+
+
+def test_names_version_and_no_validation_are_taken_from_the_command_line(
+    vectors: Path, tmp_path: Path
+) -> None:
+    done = train_command(
+        *("--data", vectors, "--epochs", "12", "--validation", "0", "--out", tmp_path),
+        *("--category-name", "PAPELARIA=Papelaria e escritório", "--category-name", "AUTOPECAS=Peças"),
+        *("--model-version", "2024.1"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    manifest = read_json(tmp_path / "manifest.json")
+    assert [c["name"] for c in manifest["categories"]] == [
+        "Peças",
+        "Ferramentas eletricas",
+        "Papelaria e escritório",
+    ]
+    assert (manifest["version"], manifest["validation"]) == ("2024.1", None)
+    assert manifest["training"]["categoryShares"]["AUTOPECAS"] == 0.5
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("epoch")] == ["10", "12"]

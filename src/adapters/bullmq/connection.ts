@@ -1,0 +1,103 @@
+import { Redis } from 'ioredis';
+import type { Logger } from '../../application/ports.ts';
+import { CategorizerError, messageOf } from '../../domain/errors.ts';
+
+const LONGEST_RECONNECT_PAUSE_MS = 2000;
+const PROBE_TIMEOUT_MS = 2000;
+
+function reconnectPause(attempt: number): number {
+  return Math.min(50 * 2 ** attempt, LONGEST_RECONNECT_PAUSE_MS);
+}
+
+/** For workers: every command waits until Redis is back. BullMQ needs `maxRetriesPerRequest: null` for that. */
+export function connectPatiently(url: string, logger: Logger): Redis {
+  const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: reconnectPause });
+  logOutages(redis, logger);
+  return redis;
+}
+
+/** For metrics and readiness: reconnects by itself, but while Redis is away every command fails at once. */
+export function connectForProbes(url: string): Redis {
+  const redis = new Redis(url, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: PROBE_TIMEOUT_MS,
+    retryStrategy: reconnectPause,
+  });
+  // The error that a command gets says the same.
+  redis.on('error', () => undefined);
+  return redis;
+}
+
+/**
+ * For commands that a person or a job scheduler waits for: an outage ends them at once.
+ *
+ * @throws CategorizerError `REDIS_UNAVAILABLE`
+ */
+export async function connectOrFail(url: string): Promise<Redis> {
+  const redis = new Redis(url, {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+  });
+  let reason: unknown;
+  redis.on('error', (error) => {
+    reason = error;
+  });
+  try {
+    await redis.connect();
+    return redis;
+  } catch (error) {
+    redis.disconnect();
+    throw redisUnavailable(url, reason ?? error);
+  }
+}
+
+function redisUnavailable(url: string, cause: unknown): CategorizerError {
+  const message = `Redis at ${withoutCredentials(url)} does not answer: ${messageOf(cause)} (see REDIS_URL)`;
+  return new CategorizerError('REDIS_UNAVAILABLE', message, { retryable: true, cause });
+}
+
+/**
+ * Calls Redis and explains what fails.
+ *
+ * @throws CategorizerError `REDIS_UNAVAILABLE` or `REDIS_REFUSED`
+ */
+export async function askRedis<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    if (cause instanceof Error && cause.name === 'ReplyError') {
+      throw new CategorizerError('REDIS_REFUSED', `Redis refused: ${cause.message}`, { retryable: true, cause });
+    }
+    const message = `Redis went away: ${messageOf(cause)}`;
+    throw new CategorizerError('REDIS_UNAVAILABLE', message, { retryable: true, cause });
+  }
+}
+
+/** What of a Redis URL may be shown. */
+export function withoutCredentials(url: string): string {
+  return url.replace(/\/\/[^/]*@/, '//').replace(/[?#].*$/, '');
+}
+
+/** Ends a connection that may be down already. */
+export async function disconnect(redis: Redis): Promise<void> {
+  if (redis.status === 'end') return;
+  const ended = new Promise<void>((resolve) => redis.once('end', resolve));
+  redis.disconnect();
+  await ended;
+}
+
+function logOutages(redis: Redis, logger: Logger): void {
+  let down = false;
+  redis.on('error', (error) => {
+    if (down) return;
+    down = true;
+    logger.warn({ reason: error.message }, 'redis is away; waiting for it');
+  });
+  redis.on('ready', () => {
+    logger.info({}, down ? 'redis is back' : 'redis connected');
+    down = false;
+  });
+}

@@ -1,0 +1,132 @@
+import { type Job, UnrecoverableError, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { CategorizeJob } from '../../application/categorize-job.ts';
+import type { JobObserver, Logger, ProductJob } from '../../application/ports.ts';
+import { failedReasonOf, JOB_OPTIONS, PRODUCT_QUEUE, parseFailedReason, parseJob } from '../../contract/index.ts';
+import { CategorizerError, messageOf } from '../../domain/errors.ts';
+
+/** How often a job may take its process down, or freeze it, before it fails for good. */
+const MAX_STALLS = 3;
+
+export interface ProductWorkerOptions {
+  /** From `connectPatiently`; the worker makes a second one of it to block on, and leaves this one open. */
+  readonly connection: Redis;
+  readonly prefix: string;
+  /** Jobs in work at once. */
+  readonly concurrency: number;
+  /** After this time without renewal another worker may take the job; also how often stalled jobs are looked for. */
+  readonly lockMs: number;
+  readonly categorizeJob: CategorizeJob;
+  readonly observer: JobObserver;
+  readonly logger: Logger;
+}
+
+export interface ProductWorker {
+  start(): void;
+  /** When a job was last taken or finished, in milliseconds since 1970; the start where none was. */
+  lastProgressAt(): number;
+  /** Takes no more jobs; resolves when those in work are finished. */
+  close(): Promise<void>;
+}
+
+export function createProductWorker(options: ProductWorkerOptions): ProductWorker {
+  const { connection, prefix, concurrency, lockMs, categorizeJob, observer, logger } = options;
+  let lastProgress = Date.now();
+  const suspects = new Set<string>();
+
+  const worker = new Worker(PRODUCT_QUEUE, (job) => processJob(job, categorizeJob), {
+    connection,
+    prefix,
+    concurrency,
+    autorun: false,
+    lockDuration: lockMs,
+    stalledInterval: lockMs,
+    maxStalledCount: MAX_STALLS,
+    removeOnComplete: JOB_OPTIONS.removeOnComplete,
+    // The default of 15 s would leave the queue alone for that long after each short outage.
+    runRetryDelay: 1000,
+  });
+
+  // A job that stalled before may kill the process: while one is in work, no other is taken that it could take along.
+  worker.on('active', (job) => {
+    lastProgress = Date.now();
+    if (job.stalledCounter === 0) return;
+    suspects.add(idOf(job));
+    worker.concurrency = 1;
+    logger.info({ jobId: job.id, stalls: job.stalledCounter }, 'a job that stalled before runs alone');
+  });
+
+  function settled(job: Job, outcome: 'completed' | 'failed' | 'retried', error?: Error): void {
+    lastProgress = Date.now();
+    if (suspects.delete(idOf(job)) && suspects.size === 0) worker.concurrency = concurrency;
+    const seconds = (Date.now() - job.timestamp) / 1000;
+    observer.finished({
+      queue: PRODUCT_QUEUE,
+      jobId: idOf(job),
+      runId: runIdOf(job.data),
+      outcome,
+      seconds,
+      error: error && parseFailedReason(error.message),
+    });
+  }
+
+  worker.on('completed', (job) => settled(job, 'completed'));
+  worker.on('failed', (job, error) => {
+    if (job) settled(job, job.finishedOn === undefined ? 'retried' : 'failed', error);
+  });
+  worker.on('stalled', (jobId) => observer.stalled({ queue: PRODUCT_QUEUE, jobId }));
+  worker.on('error', (error) => logger.warn({ reason: error.message }, 'worker error'));
+
+  return {
+    start: () => {
+      lastProgress = Date.now();
+      worker.run().catch((error: Error) => logger.error({ reason: error.message }, 'worker stopped'));
+    },
+    lastProgressAt: () => lastProgress,
+    close: () => worker.close(),
+  };
+}
+
+async function processJob(job: Job, categorizeJob: CategorizeJob): Promise<null> {
+  // BullMQ tries a job once where its producer says nothing; the contract promises more.
+  if (!job.opts.attempts) {
+    job.opts.attempts = JOB_OPTIONS.attempts;
+    job.opts.backoff = JOB_OPTIONS.backoff;
+  }
+  try {
+    await categorizeJob(toProductJob(job));
+    // What is returned is copied to the events stream: nothing.
+    return null;
+  } catch (error) {
+    throw toQueueError(error);
+  }
+}
+
+/** @throws CategorizerError `INVALID_JOB` */
+function toProductJob(job: Job): ProductJob {
+  const parsed = parseJob(job.name, job.data);
+  if (typeof parsed === 'string') throw new CategorizerError('INVALID_JOB', parsed);
+  return {
+    id: idOf(job),
+    enqueuedAt: job.timestamp,
+    ...parsed,
+    trace: job.opts.telemetry?.metadata,
+    stalledBefore: job.stalledCounter > 0,
+  };
+}
+
+/** Data errors must not be tried again; everything else is. */
+function toQueueError(thrown: unknown): Error {
+  if (!(thrown instanceof CategorizerError)) return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
+  const reason = failedReasonOf(thrown.code, thrown.message);
+  return thrown.retryable ? new Error(reason, { cause: thrown }) : new UnrecoverableError(reason);
+}
+
+function idOf(job: Job): string {
+  return job.id ?? '';
+}
+
+function runIdOf(data: unknown): string | undefined {
+  if (typeof data !== 'object' || data === null || !('runId' in data)) return undefined;
+  return typeof data.runId === 'string' ? data.runId : undefined;
+}

@@ -1,0 +1,87 @@
+import { type Job, Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { FailedJob, QueueDepth, QueueMonitor } from '../../application/ports.ts';
+import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
+import { askRedis } from './connection.ts';
+
+const PAGE = 200;
+const STATES = ['waiting', 'active', 'delayed', 'prioritized', 'failed', 'completed'] as const;
+
+/**
+ * Looks at both queues, and puts failed jobs back.
+ *
+ * @param options.connection from `connectForProbes` or `connectOrFail`: it must not wait for an absent Redis
+ */
+export function createQueueMonitor(options: {
+  readonly connection: Redis;
+  readonly prefix: string;
+}): QueueMonitor & { close(): Promise<void> } {
+  const { connection, prefix } = options;
+  const queues = [PRODUCT_QUEUE, RESULT_QUEUE].map(
+    // A monitor that is made while Redis is away must work when it comes back.
+    (name) => new Queue(name, { connection, prefix, skipWaitingForReady: true, skipMetasUpdate: true }),
+  );
+  for (const queue of queues) queue.on('error', () => undefined);
+  const [products] = queues;
+
+  async function depthOf(queue: Queue): Promise<QueueDepth> {
+    const [counts, oldestWaitingAgeSeconds, paused] = await Promise.all([
+      queue.getJobCounts(...STATES),
+      oldestWaitingAge(queue),
+      queue.isPaused(),
+    ]);
+    const jobs = Object.fromEntries(STATES.map((state) => [state, counts[state] ?? 0])) as QueueDepth['jobs'];
+    return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused };
+  }
+
+  /** Jobs are taken from the right end of the list, so the oldest stands there. Only its timestamp is read. */
+  async function oldestWaitingAge(queue: Queue): Promise<number> {
+    const oldest = await connection.lindex(queue.toKey('wait'), -1);
+    if (oldest === null) return 0;
+    const timestamp = Number(await connection.hget(queue.toKey(oldest), 'timestamp'));
+    return timestamp > 0 ? Math.max(0, (Date.now() - timestamp) / 1000) : 0;
+  }
+
+  async function* failedJobs(): AsyncGenerator<readonly Job[]> {
+    for (let start = 0; ; start += PAGE) {
+      const ids = await askRedis(() => products.getRanges(['failed'], start, start + PAGE - 1, true));
+      if (ids.length === 0) return;
+      const jobs = await askRedis(() => Promise.all(ids.map((id) => products.getJob(id))));
+      yield jobs.filter((job) => job !== undefined);
+    }
+  }
+
+  async function* failed(): AsyncGenerator<FailedJob> {
+    for await (const jobs of failedJobs()) yield* jobs.map(toFailedJob);
+  }
+
+  async function retryFailed(jobIds: readonly string[]): Promise<number> {
+    const retryOne = async (id: string) => {
+      const job = await products.getJob(id);
+      if (job === undefined || !(await job.isFailed())) return 0;
+      await job.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true });
+      return 1;
+    };
+    const retried = await askRedis(() => Promise.all(jobIds.map(retryOne)));
+    return retried.reduce<number>((sum, one) => sum + one, 0);
+  }
+
+  return {
+    depths: () => askRedis(() => Promise.all(queues.map(depthOf))),
+    workers: () => askRedis(() => products.getWorkersCount()),
+    failed,
+    retryFailed,
+    async close() {
+      await Promise.all(queues.map((queue) => queue.close()));
+    },
+  };
+}
+
+function toFailedJob(job: Job): FailedJob {
+  const runId: unknown = job.data?.runId;
+  return {
+    jobId: job.id ?? '',
+    runId: typeof runId === 'string' ? runId : undefined,
+    ...parseFailedReason(job.failedReason ?? ''),
+  };
+}

@@ -1,0 +1,97 @@
+import { type Job, Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { CollectedResult, Logger, ResultQueue } from '../../application/ports.ts';
+import {
+  CATEGORIES_RESULT,
+  CATEGORY_RESULT,
+  categoriesResultSchema,
+  categoryResultSchema,
+  RESULT_QUEUE,
+} from '../../contract/index.ts';
+import { askRedis } from './connection.ts';
+
+const PAGE = 200;
+
+/** How long a collected result is remembered, so that a late second one is known. */
+const MEMORY_SECONDS = 30 * 24 * 3600;
+
+/** The collector's side of the results queue. @param options.connection from `connectOrFail` */
+export function createResultQueue(options: {
+  readonly connection: Redis;
+  readonly prefix: string;
+  readonly logger: Logger;
+}): ResultQueue & { close(): Promise<void> } {
+  const { connection, prefix, logger } = options;
+  const queue = new Queue(RESULT_QUEUE, { connection, prefix });
+  // The call that fails says the same.
+  queue.on('error', () => undefined);
+  const memoryKey = (runId: string | undefined) => `${prefix}:collected:${runId ?? ''}`;
+
+  async function* read(runId: string | undefined): AsyncGenerator<readonly CollectedResult[]> {
+    // Workers add at the other end, so places counted from the oldest stay what they are.
+    for (let start = 0; ; start += PAGE) {
+      const ids = await askRedis(() => queue.getRanges(['waiting'], start, start + PAGE - 1, true));
+      if (ids.length === 0) return;
+      const jobs = await askRedis(() => Promise.all(ids.map((id) => queue.getJob(id))));
+      const page: CollectedResult[] = [];
+      for (const job of jobs) {
+        if (job === undefined || (runId !== undefined && job.data?.runId !== runId)) continue;
+        const result = toCollectedResult(job);
+        if (result) page.push(result);
+        else logger.warn({ resultId: job.id }, 'a job on the results queue is no result of this contract; left there');
+      }
+      yield page;
+    }
+  }
+
+  async function collectedBefore(results: readonly CollectedResult[]): Promise<ReadonlySet<string>> {
+    const before = new Set<string>();
+    for (const [runId, ids] of byRun(results)) {
+      const known = await askRedis(() => connection.smismember(memoryKey(runId), ...ids));
+      ids.forEach((id, i) => {
+        if (known[i] === 1) before.add(id);
+      });
+    }
+    return before;
+  }
+
+  async function remove(results: readonly CollectedResult[]): Promise<void> {
+    // Remembered first: killed between the two, the next collection knows them and removes them.
+    for (const [runId, ids] of byRun(results)) {
+      await askRedis(() => connection.sadd(memoryKey(runId), ...ids));
+      await askRedis(() => connection.expire(memoryKey(runId), MEMORY_SECONDS));
+    }
+    await askRedis(() => Promise.all(results.map(({ resultId }) => queue.remove(resultId))));
+  }
+
+  return { read, collectedBefore, remove, close: () => queue.close() };
+}
+
+function byRun(results: readonly CollectedResult[]): Map<string | undefined, string[]> {
+  const groups = new Map<string | undefined, string[]>();
+  for (const { runId, resultId } of results) {
+    const ids = groups.get(runId);
+    if (ids) ids.push(resultId);
+    else groups.set(runId, [resultId]);
+  }
+  return groups;
+}
+
+function toCollectedResult(job: Job): CollectedResult | undefined {
+  const resultId = job.id ?? '';
+  if (job.name === CATEGORY_RESULT) {
+    const { data } = categoryResultSchema.safeParse(job.data);
+    if (!data) return undefined;
+    const { productId, category, confidence, model, runId } = data;
+    const row = { productId, categoryCode: category.code, confidence, modelVersion: model.version, resultId };
+    return { resultId, runId, rows: [row] };
+  }
+  if (job.name === CATEGORIES_RESULT) {
+    const { data } = categoriesResultSchema.safeParse(job.data);
+    if (!data) return undefined;
+    const { results, model, runId } = data;
+    return { resultId, runId, rows: results.map((row) => ({ ...row, modelVersion: model.version, resultId })) };
+  }
+  // `categories.packed` gets its case here.
+  return undefined;
+}

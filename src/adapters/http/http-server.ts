@@ -1,0 +1,169 @@
+import { randomUUID } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
+import type { CategorizeProducts } from '../../application/categorize-products.ts';
+import type { CheckReadiness } from '../../application/check-readiness.ts';
+import type { HttpObserver, Logger } from '../../application/ports.ts';
+import type { ModelInfo } from '../../domain/category.ts';
+import { CategorizerError, messageOf } from '../../domain/errors.ts';
+import { describe } from '../../domain/features.ts';
+
+const BODY_LIMIT = '1mb';
+const REQUEST_ID = /^[\w.:-]{1,100}$/;
+
+export interface HttpServerOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly model: ModelInfo;
+  readonly categorizeProducts: CategorizeProducts;
+  readonly checkReadiness: CheckReadiness;
+  readonly exposeMetrics: () => Promise<{ readonly text: string; readonly contentType: string }>;
+  readonly observer: HttpObserver;
+  readonly logger: Logger;
+}
+
+export interface HttpServer {
+  readonly port: number;
+  /** Takes no more connections and answers what was asked. */
+  close(): Promise<void>;
+}
+
+/** Health, readiness, metrics and single predictions. @throws Error where the port is taken */
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { host, port, logger } = options;
+  const server = createServer(createApp(options));
+  await listen(server, port, host);
+  const { port: actual } = server.address() as AddressInfo;
+  logger.info({ host, port: actual }, 'http listening');
+  let closing: Promise<void> | undefined;
+  return {
+    port: actual,
+    close() {
+      closing ??= new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+      });
+      return closing;
+    },
+  };
+}
+
+function listen(server: Server, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function createApp(options: HttpServerOptions): Express {
+  const { checkReadiness, exposeMetrics, logger } = options;
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.use(withRequestId);
+  app.use(observed(options.observer));
+
+  app.get('/healthz', (_request, response) => {
+    response.json({ status: 'ok' });
+  });
+  app.get('/readyz', async (_request, response) => {
+    const { ready, problems } = await checkReadiness();
+    response.status(ready ? 200 : 503).json(ready ? { status: 'ready' } : { status: 'not ready', problems });
+  });
+  app.get('/metrics', async (_request, response) => {
+    const { text, contentType } = await exposeMetrics();
+    // Not through send(), which would add a second charset.
+    response.setHeader('content-type', contentType);
+    response.end(text);
+  });
+  // The body is JSON whatever its type says: `curl -d` sends that of a form.
+  app.post('/predict', express.json({ limit: BODY_LIMIT, type: () => true, strict: false }), predictRoute(options));
+
+  app.use((request, response) => {
+    response.status(404).json({ error: `no such route: ${request.method} ${request.path}` });
+  });
+  app.use(answerError(logger));
+  return app;
+}
+
+function predictRoute({ categorizeProducts, model }: HttpServerOptions) {
+  return async (request: Request, response: Response): Promise<void> => {
+    const body: unknown = request.body;
+    if (typeof body !== 'object' || body === null || !('features' in body)) {
+      response.status(400).json({ error: `expected a JSON object with features, got ${describe(body)}` });
+      return;
+    }
+    const { predictions, rejects } = await categorizeProducts([
+      { productId: requestIdOf(response), features: body.features },
+    ]);
+    if (rejects.length > 0) {
+      const [{ code, message }] = rejects;
+      response.status(code === 'PREDICTION_FAILED' ? 500 : 400).json({ error: message, code });
+      return;
+    }
+    const category = model.categories[predictions.categoryIndexes[0]];
+    response.json({
+      category_code: category.code,
+      category_name: category.name,
+      probabilities: [...predictions.probabilities],
+    });
+  };
+}
+
+function withRequestId(request: Request, response: Response, next: () => void): void {
+  const given = request.get('x-request-id');
+  response.setHeader('x-request-id', given !== undefined && REQUEST_ID.test(given) ? given : randomUUID());
+  next();
+}
+
+function requestIdOf(response: Response): string {
+  return String(response.getHeader('x-request-id'));
+}
+
+/** The route and never the URL: anybody can make up URLs, and each would be a time series. */
+function observed(observer: HttpObserver) {
+  return (request: Request, response: Response, next: () => void): void => {
+    const start = performance.now();
+    response.once('finish', () => {
+      const route: unknown = request.route?.path;
+      observer.answered({
+        path: typeof route === 'string' ? route : 'other',
+        method: request.method,
+        status: response.statusCode,
+        seconds: (performance.now() - start) / 1000,
+      });
+    });
+    next();
+  };
+}
+
+function answerError(logger: Logger): ErrorRequestHandler {
+  return (error: unknown, _request, response, next) => {
+    if (response.headersSent) {
+      next(error);
+      return;
+    }
+    const { status, body } = toAnswer(error);
+    if (status >= 500) {
+      logger.error({ requestId: requestIdOf(response), reason: messageOf(error) }, 'request failed');
+    }
+    response.status(status).json(body);
+  };
+}
+
+function toAnswer(error: unknown): { status: number; body: { error: string; code?: string } } {
+  if (error instanceof CategorizerError && error.retryable) {
+    return { status: 503, body: { error: error.message, code: error.code } };
+  }
+  // The body parser's errors carry their status and whether their message may be shown.
+  if (error instanceof Error && 'status' in error && 'expose' in error && error.expose === true) {
+    const limit = 'limit' in error ? ` (at most ${error.limit} bytes)` : '';
+    return { status: Number(error.status), body: { error: `${error.message}${limit}` } };
+  }
+  return { status: 500, body: { error: 'internal error; the log has it under the request id' } };
+}

@@ -1,0 +1,67 @@
+import { InvalidArgumentError, Option } from 'commander';
+import type { Config } from '../config.ts';
+import { runIdSchema } from '../contract/index.ts';
+
+/** What became of a command. Stable: scripts rely on it. */
+export const EXIT = {
+  DONE: 0,
+  FAILED: 1,
+  USAGE: 2,
+  /** Done, but some products were rejected. */
+  REJECTS: 3,
+  CONFIG: 78,
+  /** Plus the number of the signal: 130 for SIGINT, 143 for SIGTERM. */
+  SIGNAL: 128,
+} as const;
+
+/** What a command gets from the process. */
+export interface CommandContext {
+  /** Reads the environment when it is needed, so that `--help` works in any. @throws ConfigError */
+  config(): Config;
+  /** Aborted by the first SIGINT or SIGTERM. */
+  readonly stop: AbortSignal;
+  /** Data, to standard output. */
+  print(text: string): void;
+  /** Everything else, to standard error. */
+  note(text: string): void;
+  exitWith(code: number): void;
+}
+
+/** A parser for options that are whole numbers. */
+export function integerOption(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
+  };
+}
+
+export function runOption(description: string): Option {
+  return new Option('--run <id>', description).argParser((text: string) => {
+    if (runIdSchema.safeParse(text).success) return text;
+    throw new InvalidArgumentError('expected 1 to 100 of A-Z a-z 0-9 . _ -');
+  });
+}
+
+export function formatOption(description: string): Option {
+  return new Option('--format <format>', description).choices(['csv', 'jsonl']);
+}
+
+/** Where no format is said, the file's ending tells it. */
+export function outputFormat(said: 'csv' | 'jsonl' | undefined, path: string): 'csv' | 'jsonl' {
+  return said ?? (/\.(jsonl|ndjson)$/i.test(path) ? 'jsonl' : 'csv');
+}
+
+/** Lines of `name  value`, the values in one column. */
+export function formatFields(fields: Readonly<Record<string, string | number>>): string {
+  const width = Math.max(...Object.keys(fields).map((name) => name.length));
+  return Object.entries(fields)
+    .map(([name, value]) => `${name.padEnd(width)}  ${value}`)
+    .join('\n');
+}
+
+/** `A 12, B 3`, the most frequent first. */
+export function formatCounts(counts: Readonly<Record<string, number>>): string {
+  const entries = Object.entries(counts).sort(([, a], [, b]) => b - a);
+  return entries.length === 0 ? '-' : entries.map(([name, count]) => `${name} ${count}`).join(', ');
+}

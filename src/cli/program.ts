@@ -1,0 +1,40 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import type { CommandContext } from './context.ts';
+import { enqueueCommand } from './enqueue.ts';
+import { modelCommand } from './model.ts';
+import { predictCommand } from './predict.ts';
+import { queueCommand } from './queue.ts';
+import { resultsCommand } from './results.ts';
+import { workerCommand } from './worker.ts';
+
+/** The `categorizer` command with all of its commands. */
+export function createProgram(context: CommandContext): Command {
+  const { version }: { version: string } = JSON.parse(
+    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+  );
+  const program = new Command('categorizer')
+    .description('Categorizes products from their feature vectors, over a queue.')
+    .version(version)
+    .addHelpText(
+      'after',
+      `
+Settings come from the environment (REDIS_URL, MODEL_PATH …): see .env.example.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some products were rejected, 78 bad configuration,
+130 and 143 ended by a signal.
+
+Examples:
+  $ categorizer worker
+  $ categorizer enqueue catalogue.csv --run night-2026-11-22
+  $ categorizer results --run night-2026-11-22 --wait --out categories.csv`,
+    );
+  const commands = [workerCommand, enqueueCommand, resultsCommand, predictCommand, queueCommand, modelCommand];
+  for (const create of commands) program.addCommand(create(context));
+  return forAll(program, (command) => command.exitOverride().showHelpAfterError('(see --help)'));
+}
+
+function forAll(command: Command, change: (command: Command) => void): Command {
+  change(command);
+  for (const child of command.commands) forAll(child, change);
+  return command;
+}

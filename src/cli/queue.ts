@@ -1,0 +1,96 @@
+import { Command } from 'commander';
+import type { QueueDepth } from '../application/ports.ts';
+import { composeQueues, type QueueApp } from '../composition.ts';
+import { type CommandContext, formatCounts, runOption } from './context.ts';
+
+const RETRY_PAGE = 500;
+
+export function queueCommand(context: CommandContext): Command {
+  return new Command('queue')
+    .description('look at the queues, and put failed jobs back')
+    .addCommand(statusCommand(context))
+    .addCommand(retryFailedCommand(context));
+}
+
+function statusCommand(context: CommandContext): Command {
+  return new Command('status')
+    .description('how many jobs are in which state, and why jobs failed')
+    .option('--json', 'print it as JSON')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ categorizer queue status\n  $ categorizer queue status --json | jq .workers',
+    )
+    .action((options: { json?: boolean }) =>
+      withQueues(context, async ({ monitor }) => {
+        const queues = await monitor.depths();
+        const workers = await monitor.workers();
+        const failedByCode: Record<string, number> = {};
+        for await (const { code } of monitor.failed()) failedByCode[code] = (failedByCode[code] ?? 0) + 1;
+        context.print(
+          options.json
+            ? JSON.stringify({ queues, workers, failedByCode })
+            : `${formatDepths(queues)}\n\nworkers connected: ${workers}\nfailed by code: ${formatCounts(failedByCode)}`,
+        );
+      }),
+    );
+}
+
+function retryFailedCommand(context: CommandContext): Command {
+  return new Command('retry-failed')
+    .description('put failed jobs back on the queue, with all of their attempts')
+    .addOption(runOption('only those of this run'))
+    .option('--code <code>', 'only those that failed with this code')
+    .option('--dry-run', 'say how many, and put none back')
+    .option('--json', 'print the summary as JSON')
+    .addHelpText(
+      'after',
+      `
+Bad products fail again: mend and send those instead.
+
+Examples:
+  $ categorizer queue retry-failed --code PREDICTOR_UNAVAILABLE
+  $ categorizer queue retry-failed --run night-2026-11-22 --dry-run`,
+    )
+    .action((options: { run?: string; code?: string; dryRun?: boolean; json?: boolean }) =>
+      withQueues(context, async ({ monitor }) => {
+        // All ids first: putting jobs back moves the places of those that follow.
+        const jobIds: string[] = [];
+        for await (const { jobId, runId, code } of monitor.failed()) {
+          const matches = (options.run ?? runId) === runId && (options.code ?? code) === code;
+          if (matches) jobIds.push(jobId);
+        }
+        let retried = 0;
+        for (let start = 0; !options.dryRun && start < jobIds.length; start += RETRY_PAGE) {
+          retried += await monitor.retryFailed(jobIds.slice(start, start + RETRY_PAGE));
+        }
+        const sentence = options.dryRun ? `${jobIds.length} would be put back` : `${retried} put back`;
+        context.print(options.json ? JSON.stringify({ matched: jobIds.length, retried }) : sentence);
+      }),
+    );
+}
+
+async function withQueues(context: CommandContext, use: (app: QueueApp) => Promise<void>): Promise<void> {
+  const app = await composeQueues(context.config());
+  try {
+    await use(app);
+  } finally {
+    await app.close();
+  }
+}
+
+function formatDepths(queues: readonly QueueDepth[]): string {
+  const header = ['queue', ...Object.keys(queues[0].jobs), 'oldest waits', ''];
+  const rows = queues.map(({ queue, jobs, oldestWaitingAgeSeconds, paused }) => [
+    queue,
+    ...Object.values(jobs).map(String),
+    `${oldestWaitingAgeSeconds.toFixed(1)} s`,
+    paused ? 'paused' : '',
+  ]);
+  const widths = header.map((_, column) => Math.max(...[header, ...rows].map((row) => row[column].length)));
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+      .join('  ')
+      .trimEnd();
+  return [header, ...rows].map(line).join('\n');
+}

@@ -1,0 +1,246 @@
+/** Builds everything from a Config. The only place that knows which adapter stands behind a port. */
+import { connectForProbes, connectOrFail, connectPatiently, disconnect } from './adapters/bullmq/connection.ts';
+import { createProductQueue } from './adapters/bullmq/product-queue.ts';
+import { createProductWorker } from './adapters/bullmq/product-worker.ts';
+import { createQueueMonitor } from './adapters/bullmq/queue-monitor.ts';
+import { redisProblem } from './adapters/bullmq/redis-health.ts';
+import { createResultPublisher } from './adapters/bullmq/result-publisher.ts';
+import { createResultQueue } from './adapters/bullmq/result-queue.ts';
+import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/result-file.ts';
+import { createHttpServer } from './adapters/http/http-server.ts';
+import { readManifest } from './adapters/onnx/model-files.ts';
+import { createOnnxPredictor } from './adapters/onnx/onnx-predictor.ts';
+import { createCategorizeJob } from './application/categorize-job.ts';
+import { type CategorizeProducts, createCategorizeProducts } from './application/categorize-products.ts';
+import { createCheckReadiness } from './application/check-readiness.ts';
+import { createMicroBatcher } from './application/micro-batcher.ts';
+import type {
+  BatchObserver,
+  CategoryPredictor,
+  Clock,
+  Logger,
+  ProductQueue,
+  QueueMonitor,
+  ResultFile,
+  ResultQueue,
+} from './application/ports.ts';
+import type { Config } from './config.ts';
+import { PRODUCT_QUEUE } from './contract/index.ts';
+import type { ModelInfo } from './domain/category.ts';
+import { createBatchObserver, createJobObserver } from './observability/batch-observer.ts';
+import { createLogger } from './observability/logger.ts';
+import { createMetrics } from './observability/metrics.ts';
+import { enqueueTracer, startTracing } from './observability/tracing.ts';
+
+export { openProductSource } from './adapters/files/product-source.ts';
+export { createRejectFiles } from './adapters/files/reject-files.ts';
+
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  after(ms, callback) {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Closes in the reverse order of making, each once, even where one fails. */
+function createCloser() {
+  const steps: (() => Promise<void>)[] = [];
+  let closing: Promise<void> | undefined;
+  return {
+    add(step: () => Promise<unknown>): void {
+      steps.unshift(async () => void (await step()));
+    },
+    close(): Promise<void> {
+      closing ??= (async () => {
+        const errors: unknown[] = [];
+        for (const step of steps) await step().catch((error: unknown) => errors.push(error));
+        if (errors.length > 0) throw new AggregateError(errors, 'not everything could be closed');
+      })();
+      return closing;
+    },
+  };
+}
+
+export interface WorkerApp {
+  readonly httpPort: number;
+  readonly logger: Logger;
+  /** Takes no more jobs, finishes what was begun, closes everything. It takes as long as that takes. */
+  close(): Promise<void>;
+}
+
+/** The worker with its HTTP port. @throws CategorizerError `MODEL_…`; Error where the port is taken */
+export async function composeWorker(config: Config): Promise<WorkerApp> {
+  const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
+  const closer = createCloser();
+  try {
+    const stopTracing = await startTracing({
+      endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+      serviceName: config.OTEL_SERVICE_NAME,
+    });
+    if (stopTracing) closer.add(stopTracing);
+
+    const predictor = await openPredictor(config);
+    closer.add(predictor.close);
+    const { model } = predictor;
+    logger.info({ name: model.name, version: model.version, sha256: model.sha256 }, 'model loaded');
+
+    const probes = connectForProbes(config.REDIS_URL);
+    closer.add(() => disconnect(probes));
+    const prefix = config.QUEUE_PREFIX;
+    const monitor = createQueueMonitor({ connection: probes, prefix });
+    closer.add(monitor.close);
+
+    const metrics = createMetrics({ model, queueDepths: monitor.depths });
+    const { batcher, categorizeProducts } = createCategorizer(config, predictor, {
+      batches: createBatchObserver({ metrics, logger, queue: PRODUCT_QUEUE }),
+      products: metrics.products,
+    });
+    closer.add(batcher.close);
+
+    const connection = connectPatiently(config.REDIS_URL, logger);
+    closer.add(() => disconnect(connection));
+    const results = createResultPublisher({ connection, prefix, logger });
+    closer.add(results.close);
+    const worker = createProductWorker({
+      connection,
+      prefix,
+      concurrency: config.WORKER_CONCURRENCY,
+      lockMs: config.JOB_LOCK_MS,
+      categorizeJob: createCategorizeJob({ categorizeProducts, results, model }),
+      observer: createJobObserver({ metrics, logger }),
+      logger,
+    });
+
+    const http = await createHttpServer({
+      host: config.HTTP_HOST,
+      port: config.HTTP_PORT,
+      model,
+      categorizeProducts,
+      checkReadiness: createCheckReadiness({
+        redisProblem: () => redisProblem(probes),
+        queueDepths: monitor.depths,
+        lastProgressAt: worker.lastProgressAt,
+        now: Date.now,
+      }),
+      exposeMetrics: metrics.expose,
+      observer: metrics.http,
+      logger,
+    });
+    closer.add(http.close);
+    // While it drains no row waits for others, so that the jobs in work end soon.
+    closer.add(() => Promise.all([worker.close(), batcher.drain()]));
+    worker.start();
+    logger.info({ queue: PRODUCT_QUEUE, concurrency: config.WORKER_CONCURRENCY }, 'worker started');
+    return { httpPort: http.port, logger, close: closer.close };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
+}
+
+function openPredictor(config: Config): Promise<CategoryPredictor> {
+  return createOnnxPredictor({ modelPath: config.MODEL_PATH, threads: config.PREDICTOR_THREADS });
+}
+
+function createCategorizer(
+  config: Config,
+  predictor: CategoryPredictor,
+  observers: { batches: BatchObserver; products: Parameters<typeof createCategorizeProducts>[0]['observer'] },
+) {
+  const batcher = createMicroBatcher({
+    predictor,
+    observer: observers.batches,
+    clock: systemClock,
+    maxRows: config.BATCH_MAX_ROWS,
+    maxWaitMs: config.BATCH_MAX_WAIT_MS,
+  });
+  const { model } = predictor;
+  return { batcher, categorizeProducts: createCategorizeProducts({ batcher, model, observer: observers.products }) };
+}
+
+/** Follows nothing: for commands, which print their own summary. */
+const unobserved: BatchObserver = {
+  started: () => ({ predict: (_rows, run) => run(), finished: () => undefined, publish: (_jobs, run) => run() }),
+};
+
+export interface PredictApp {
+  readonly model: ModelInfo;
+  readonly categorizeProducts: CategorizeProducts;
+  close(): Promise<void>;
+}
+
+/** The model without queue and server. @throws CategorizerError `MODEL_…` */
+export async function composePredict(config: Config): Promise<PredictApp> {
+  const predictor = await openPredictor(config);
+  const { batcher, categorizeProducts } = createCategorizer(config, predictor, {
+    batches: unobserved,
+    products: { products: () => undefined },
+  });
+  const closer = createCloser();
+  closer.add(predictor.close);
+  closer.add(batcher.close);
+  return { model: predictor.model, categorizeProducts, close: closer.close };
+}
+
+export interface EnqueueApp {
+  readonly queue: ProductQueue;
+  close(): Promise<void>;
+}
+
+/** A producer. @throws CategorizerError `REDIS_UNAVAILABLE` */
+export async function composeEnqueue(config: Config): Promise<EnqueueApp> {
+  const closer = createCloser();
+  const stopTracing = await startTracing({
+    endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+    serviceName: config.OTEL_SERVICE_NAME,
+  });
+  if (stopTracing) closer.add(stopTracing);
+  try {
+    const connection = await connectOrFail(config.REDIS_URL);
+    closer.add(() => disconnect(connection));
+    const queue = createProductQueue({ connection, prefix: config.QUEUE_PREFIX, tracer: enqueueTracer });
+    closer.add(queue.close);
+    return { queue, close: closer.close };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
+}
+
+export interface QueueApp {
+  readonly monitor: QueueMonitor;
+  readonly results: ResultQueue;
+  close(): Promise<void>;
+}
+
+/** What looks at the queues and collects from them. @throws CategorizerError `REDIS_UNAVAILABLE` */
+export async function composeQueues(config: Config): Promise<QueueApp> {
+  const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
+  const connection = await connectOrFail(config.REDIS_URL);
+  const prefix = config.QUEUE_PREFIX;
+  const closer = createCloser();
+  closer.add(() => disconnect(connection));
+  const monitor = createQueueMonitor({ connection, prefix });
+  closer.add(monitor.close);
+  const results = createResultQueue({ connection, prefix, logger });
+  closer.add(results.close);
+  return { monitor, results, close: closer.close };
+}
+
+/** How many numbers a feature vector has, from the model's manifest alone. @throws CategorizerError `MODEL_…` */
+export async function readModelWidth(config: Config): Promise<number> {
+  return (await readManifest(config.MODEL_PATH)).model.width;
+}
+
+/** @param path `-` for standard output. @param options.keep go on where the file ends */
+export function openResultFile(path: string, options: { format: OutputFormat; keep: boolean }): ResultFile {
+  return path === '-' ? createResultStream(process.stdout, options.format) : createResultFile({ path, ...options });
+}
+
+/** Loads a model with all of its checks, and lets it go. @throws CategorizerError `MODEL_…` */
+export async function checkModel(config: Config): Promise<ModelInfo> {
+  const predictor = await openPredictor(config);
+  await predictor.close();
+  return predictor.model;
+}

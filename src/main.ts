@@ -1,0 +1,58 @@
+#!/usr/bin/env node
+import { constants } from 'node:os';
+import { CommanderError } from 'commander';
+import { type CommandContext, EXIT } from './cli/context.ts';
+import { createProgram } from './cli/program.ts';
+import { ConfigError, readConfig } from './config.ts';
+import { CategorizerError, messageOf } from './domain/errors.ts';
+
+/** After the work is done nothing should keep the process; what does gets so long. */
+const LINGER_MS = 1000;
+
+const stop = new AbortController();
+let signalNumber = 0;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    const number = constants.signals[signal];
+    // The second one means: at once.
+    if (stop.signal.aborted) process.exit(EXIT.SIGNAL + number);
+    signalNumber = number;
+    stop.abort();
+  });
+}
+// A reader that goes away (`| head`) is told by the write that fails.
+process.stdout.on('error', () => undefined);
+
+const context: CommandContext = {
+  config: readConfig,
+  stop: stop.signal,
+  print: (text) => process.stdout.write(`${text}\n`),
+  note: (text) => process.stderr.write(`${text}\n`),
+  exitWith: (code) => {
+    process.exitCode = code;
+  },
+};
+
+try {
+  await createProgram(context).parseAsync();
+} catch (error) {
+  process.exitCode = explain(error);
+}
+process.stdin.destroy();
+setTimeout(() => process.exit(), LINGER_MS).unref();
+
+/** Says what went wrong. @returns the exit code */
+function explain(error: unknown): number {
+  // Commander has printed its own message already.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.DONE : EXIT.USAGE;
+  if (error instanceof ConfigError) {
+    context.note(`${error.code}: ${error.message}`);
+    return EXIT.CONFIG;
+  }
+  if (error instanceof CategorizerError) {
+    context.note(`${error.code}: ${error.message}`);
+    return error.code === 'INTERRUPTED' ? EXIT.SIGNAL + signalNumber : EXIT.FAILED;
+  }
+  context.note(error instanceof Error ? (error.stack ?? error.message) : messageOf(error));
+  return EXIT.FAILED;
+}

@@ -1,0 +1,194 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { BatchStart, HttpObserver, JobObserver, ProductObserver, QueueDepth } from '../application/ports.ts';
+import { type ModelInfo, NO_CATEGORY } from '../domain/category.ts';
+import type { PredictionBatch } from '../domain/prediction.ts';
+
+/** Gauges of prom-client's defaults whose names end in _total, which Prometheus keeps for counters. */
+const MISNAMED_DEFAULTS = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+];
+
+const BATCH_ROWS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 65536];
+const WAIT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
+const INFERENCE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2];
+const JOB_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28800];
+const HTTP_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5];
+const CONFIDENCE = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.999, 1];
+
+export interface Metrics {
+  readonly jobs: JobObserver;
+  readonly products: ProductObserver;
+  readonly http: HttpObserver;
+  batchStarted(batch: BatchStart): void;
+  batchPredicted(predictions: PredictionBatch): void;
+  /** Around one run of the model. */
+  timeInference<T>(run: () => Promise<T>): Promise<T>;
+  /** The exposition format, and its content type. */
+  expose(): Promise<{ readonly text: string; readonly contentType: string }>;
+}
+
+/**
+ * @param sources.queueDepths read at scrape time, so that every replica tells the same; where it throws (Redis is
+ *   away) the queue gauges are left out, as an old figure would lie
+ */
+export function createMetrics(sources: {
+  readonly model: ModelInfo;
+  readonly queueDepths: () => Promise<readonly QueueDepth[]>;
+}): Metrics {
+  const { model, queueDepths } = sources;
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  for (const name of MISNAMED_DEFAULTS) registry.removeSingleMetric(name);
+
+  const products = new Counter({
+    name: 'categorizer_products_total',
+    help: 'Products by what became of them.',
+    labelNames: ['outcome'],
+    registers,
+  });
+  for (const outcome of ['categorized', 'rejected']) products.inc({ outcome }, 0);
+  const predictions = new Counter({
+    name: 'categorizer_predictions_total',
+    help: 'Predictions by category.',
+    labelNames: ['category'],
+    registers,
+  });
+  for (const { code } of model.categories) predictions.inc({ category: code }, 0);
+  const batchRows = new Histogram({
+    name: 'categorizer_batch_rows',
+    help: 'Rows in a batch.',
+    buckets: BATCH_ROWS,
+    registers,
+  });
+  const batchWait = new Histogram({
+    name: 'categorizer_batch_wait_seconds',
+    help: 'How long the oldest row of a batch waited for others.',
+    buckets: WAIT_SECONDS,
+    registers,
+  });
+  const batchFlushes = new Counter({
+    name: 'categorizer_batch_flushes_total',
+    help: 'Batches by why they left: full, wait (the oldest row waited long enough), drain or alone.',
+    labelNames: ['reason'],
+    registers,
+  });
+  for (const reason of ['full', 'wait', 'drain', 'alone']) batchFlushes.inc({ reason }, 0);
+  const inference = new Histogram({
+    name: 'categorizer_inference_duration_seconds',
+    help: 'Time of one run of the model.',
+    buckets: INFERENCE_SECONDS,
+    registers,
+  });
+  const jobDuration = new Histogram({
+    name: 'categorizer_job_duration_seconds',
+    help: 'From the moment a job was enqueued until its result was published.',
+    buckets: JOB_SECONDS,
+    registers,
+  });
+  const jobsFinished = new Counter({
+    name: 'categorizer_jobs_finished_total',
+    help: 'Attempts at jobs: completed, failed for good, or retried (failed, and tried again).',
+    labelNames: ['queue', 'outcome'],
+    registers,
+  });
+  const jobsStalled = new Counter({
+    name: 'categorizer_jobs_stalled_total',
+    help: 'Jobs taken from a worker that died or froze.',
+    registers,
+  });
+  jobsStalled.inc(0);
+  const confidence = new Histogram({
+    name: 'categorizer_confidence',
+    help: 'Probability of the chosen category.',
+    buckets: CONFIDENCE,
+    registers,
+  });
+  new Gauge({
+    name: 'categorizer_model_info',
+    help: 'The model in use; always 1.',
+    labelNames: ['version', 'sha256'],
+    registers,
+  }).set({ version: model.version, sha256: model.sha256 }, 1);
+  const httpRequests = new Counter({
+    name: 'categorizer_http_requests_total',
+    help: 'HTTP requests by route.',
+    labelNames: ['path', 'method', 'status'],
+    registers,
+  });
+  const httpDuration = new Histogram({
+    name: 'categorizer_http_request_duration_seconds',
+    help: 'Time until an HTTP answer was sent.',
+    labelNames: ['path', 'method'],
+    buckets: HTTP_SECONDS,
+    registers,
+  });
+  const queueJobs = new Gauge({
+    name: 'categorizer_queue_jobs',
+    help: 'Jobs on a queue by state, read at scrape time; the same on every replica.',
+    labelNames: ['queue', 'state'],
+    registers,
+  });
+  const queueAge = new Gauge({
+    name: 'categorizer_queue_oldest_waiting_age_seconds',
+    help: 'Age of the oldest job that waits on a queue, read at scrape time; 0 where none does.',
+    labelNames: ['queue'],
+    registers,
+  });
+
+  async function readQueues(): Promise<void> {
+    queueJobs.reset();
+    queueAge.reset();
+    for (const { queue, jobs, oldestWaitingAgeSeconds } of await queueDepths()) {
+      for (const [state, count] of Object.entries(jobs)) queueJobs.set({ queue, state }, count);
+      queueAge.set({ queue }, oldestWaitingAgeSeconds);
+    }
+  }
+
+  return {
+    jobs: {
+      finished({ queue, outcome, seconds }) {
+        jobsFinished.inc({ queue, outcome });
+        if (outcome === 'completed') jobDuration.observe(seconds);
+      },
+      stalled: () => jobsStalled.inc(),
+    },
+    products: { products: (outcome, count) => products.inc({ outcome }, count) },
+    http: {
+      answered({ path, method, status, seconds }) {
+        httpRequests.inc({ path, method, status });
+        httpDuration.observe({ path, method }, seconds);
+      },
+    },
+    batchStarted({ rows, reason, waitSeconds }) {
+      batchRows.observe(rows);
+      batchWait.observe(waitSeconds);
+      batchFlushes.inc({ reason });
+    },
+    batchPredicted({ rows, categoryIndexes, confidences }) {
+      const counts = new Uint32Array(model.categories.length);
+      for (let row = 0; row < rows; row++) {
+        if (categoryIndexes[row] === NO_CATEGORY) continue;
+        counts[categoryIndexes[row]]++;
+        confidence.observe(confidences[row]);
+      }
+      model.categories.forEach(({ code }, i) => {
+        predictions.inc({ category: code }, counts[i]);
+      });
+    },
+    async timeInference(run) {
+      const stop = inference.startTimer();
+      try {
+        return await run();
+      } finally {
+        stop();
+      }
+    },
+    async expose() {
+      await readQueues().catch(() => undefined);
+      return { text: await registry.metrics(), contentType: registry.contentType };
+    },
+  };
+}

@@ -1,0 +1,143 @@
+/**
+ * Spans as OpenTelemetry's conventions for messaging have them: one for each round trip of a producer, one for each
+ * batch with links to the producers of its jobs. Without `startTracing` the API does nothing and costs nothing.
+ */
+import {
+  type Attributes,
+  context,
+  type Link,
+  propagation,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api';
+import type { BatchStart, EnqueueTracer, Origin } from '../application/ports.ts';
+import { CategorizerError, messageOf } from '../domain/errors.ts';
+
+/** A span holds at most so many links by default (OTEL_SPAN_LINK_COUNT_LIMIT); more would be cut off silently. */
+const MAX_LINKS = 128;
+
+const tracer = () => trace.getTracer('product-categorizer');
+
+/**
+ * Sends spans to OTEL_EXPORTER_OTLP_ENDPOINT by OTLP over HTTP. The exporter and the sampler read the other standard
+ * variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER …) themselves.
+ *
+ * @returns what sends the last spans and stops; undefined where no endpoint is set
+ */
+export async function startTracing(settings: {
+  readonly endpoint: string | undefined;
+  readonly serviceName: string;
+}): Promise<(() => Promise<void>) | undefined> {
+  if (settings.endpoint === undefined) return undefined;
+  // Loaded only when used: the SDK takes longer to load than the rest of the program.
+  const [{ NodeSDK }, { OTLPTraceExporter }] = await Promise.all([
+    import('@opentelemetry/sdk-node'),
+    import('@opentelemetry/exporter-trace-otlp-http'),
+  ]);
+  const sdk = new NodeSDK({
+    serviceName: settings.serviceName,
+    traceExporter: new OTLPTraceExporter(),
+    // Not given, the SDK would send metrics and logs to the same place: those go to Prometheus and stderr.
+    metricReaders: [],
+    logRecordProcessors: [],
+    instrumentations: [],
+  });
+  sdk.start();
+  return () => sdk.shutdown();
+}
+
+/** A producer's round trip is a trace of its own, so that a long import is not one trace. */
+export const enqueueTracer: EnqueueTracer = {
+  enqueue: (queue, jobs, send) => {
+    const span = tracer().startSpan(
+      `send ${queue}`,
+      { kind: SpanKind.PRODUCER, attributes: messagingAttributes('send', queue, jobs) },
+      ROOT_CONTEXT,
+    );
+    return endWith(span, () => send(serialize(span)));
+  },
+};
+
+export interface BatchSpan {
+  child<T>(name: string, attributes: Attributes, run: () => Promise<T>): Promise<T>;
+  end(error?: Error): void;
+}
+
+/** @param queue where the jobs of the batch came from */
+export function startBatchSpan(queue: string, batch: BatchStart): BatchSpan {
+  const attributes = {
+    ...messagingAttributes('process', queue, batch.origins.length),
+    'categorizer.batch.rows': batch.rows,
+    'categorizer.batch.reason': batch.reason,
+  };
+  const options = { kind: SpanKind.CONSUMER, attributes, links: linksTo(batch.origins) };
+  const span = tracer().startSpan(`process ${queue}`, options, ROOT_CONTEXT);
+  return {
+    child(name, childAttributes, run) {
+      const parent = trace.setSpan(ROOT_CONTEXT, span);
+      return endWith(tracer().startSpan(name, { attributes: childAttributes }, parent), run);
+    },
+    end(error) {
+      if (error) markFailed(span, error);
+      span.end();
+    },
+  };
+}
+
+async function endWith<T>(span: Span, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    markFailed(span, error);
+    throw error;
+  } finally {
+    span.end();
+  }
+}
+
+function markFailed(span: Span, error: unknown): void {
+  span.setStatus({ code: SpanStatusCode.ERROR, message: messageOf(error) });
+  span.setAttribute('error.type', error instanceof CategorizerError ? error.code : 'UNKNOWN');
+}
+
+function messagingAttributes(operation: string, queue: string, jobs: number): Attributes {
+  return {
+    'messaging.system': 'bullmq',
+    'messaging.destination.name': queue,
+    'messaging.operation.name': operation,
+    'messaging.operation.type': operation,
+    'messaging.batch.message_count': jobs,
+  };
+}
+
+/** The trace context as BullMQ's own telemetry writes it to a job: a JSON object with `traceparent`. */
+function serialize(span: Span): string | undefined {
+  const carrier: Record<string, string> = {};
+  propagation.inject(trace.setSpan(ROOT_CONTEXT, span), carrier);
+  return Object.keys(carrier).length > 0 ? JSON.stringify(carrier) : undefined;
+}
+
+/** One link for each producer's span; the jobs of one round trip share it. */
+function linksTo(origins: readonly Origin[]): Link[] {
+  const distinct = new Set<string>();
+  for (const origin of origins) {
+    if (origin.trace !== undefined && distinct.size < MAX_LINKS) distinct.add(origin.trace);
+  }
+  return [...distinct].flatMap((serialized) => {
+    const spanContext = trace.getSpanContext(propagation.extract(context.active(), parseCarrier(serialized)));
+    return spanContext ? [{ context: spanContext }] : [];
+  });
+}
+
+/** Producers in other languages write it too: what cannot be read is no reason to fail a job. */
+function parseCarrier(serialized: string): object {
+  try {
+    const carrier: unknown = JSON.parse(serialized);
+    return typeof carrier === 'object' && carrier !== null ? carrier : {};
+  } catch {
+    return {};
+  }
+}
