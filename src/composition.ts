@@ -1,5 +1,5 @@
 /** Builds everything from a Config. The only place that knows which adapter stands behind a port. */
-import { connectForProbes, connectOrFail, connectPatiently, disconnect } from './adapters/bullmq/connection.ts';
+import { connectForProbes, connectOrFail, connectPatiently } from './adapters/bullmq/connection.ts';
 import { createProductQueue } from './adapters/bullmq/product-queue.ts';
 import { createProductWorker } from './adapters/bullmq/product-worker.ts';
 import { createQueueMonitor } from './adapters/bullmq/queue-monitor.ts';
@@ -86,7 +86,7 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
     logger.info({ name: model.name, version: model.version, sha256: model.sha256 }, 'model loaded');
 
     const probes = connectForProbes(config.REDIS_URL);
-    closer.add(() => disconnect(probes));
+    closer.add(async () => probes.disconnect());
     const prefix = config.QUEUE_PREFIX;
     const monitor = createQueueMonitor({ connection: probes, prefix });
     closer.add(monitor.close);
@@ -99,7 +99,7 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
     closer.add(batcher.close);
 
     const connection = connectPatiently(config.REDIS_URL, logger);
-    closer.add(() => disconnect(connection));
+    closer.add(async () => connection.disconnect());
     const results = createResultPublisher({ connection, prefix, logger });
     closer.add(results.close);
     const worker = createProductWorker({
@@ -198,7 +198,7 @@ export async function composeEnqueue(config: Config): Promise<EnqueueApp> {
   if (stopTracing) closer.add(stopTracing);
   try {
     const connection = await connectOrFail(config.REDIS_URL);
-    closer.add(() => disconnect(connection));
+    closer.add(async () => connection.disconnect());
     const queue = createProductQueue({ connection, prefix: config.QUEUE_PREFIX, tracer: enqueueTracer });
     closer.add(queue.close);
     return { queue, close: closer.close };
@@ -220,7 +220,7 @@ export async function composeQueues(config: Config): Promise<QueueApp> {
   const connection = await connectOrFail(config.REDIS_URL);
   const prefix = config.QUEUE_PREFIX;
   const closer = createCloser();
-  closer.add(() => disconnect(connection));
+  closer.add(async () => connection.disconnect());
   const monitor = createQueueMonitor({ connection, prefix });
   closer.add(monitor.close);
   const results = createResultQueue({ connection, prefix, logger });

@@ -81,12 +81,20 @@ export function withoutCredentials(url: string): string {
   return url.replace(/\/\/[^/]*@/, '//').replace(/[?#].*$/, '');
 }
 
-/** Ends a connection that may be down already. */
-export async function disconnect(redis: Redis): Promise<void> {
-  if (redis.status === 'end') return;
-  const ended = new Promise<void>((resolve) => redis.once('end', resolve));
-  redis.disconnect();
-  await ended;
+/**
+ * Logs what BullMQ reports as errors. It repeats every failed connection of every object that uses it; those are left
+ * out, as `connectPatiently` logs each outage once.
+ */
+export function logErrors(source: { on(event: 'error', listener: (error: Error) => void): unknown }, log: LogError) {
+  source.on('error', (error) => {
+    if (!isConnectionError(error)) log(error.message);
+  });
+}
+
+type LogError = (reason: string) => void;
+
+function isConnectionError(error: Error): boolean {
+  return 'syscall' in error || 'code' in error || error.message.startsWith('Connection is closed');
 }
 
 function logOutages(redis: Redis, logger: Logger): void {

@@ -4,6 +4,7 @@ import type { CategorizeJob } from '../../application/categorize-job.ts';
 import type { JobObserver, Logger, ProductJob } from '../../application/ports.ts';
 import { failedReasonOf, JOB_OPTIONS, PRODUCT_QUEUE, parseFailedReason, parseJob } from '../../contract/index.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
+import { logErrors } from './connection.ts';
 
 /** How often a job may take its process down, or freeze it, before it fails for good. */
 const MAX_STALLS = 3;
@@ -33,8 +34,18 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
   const { connection, prefix, concurrency, lockMs, categorizeJob, observer, logger } = options;
   let lastProgress = Date.now();
   const suspects = new Set<string>();
+  let inWork = 0;
 
-  const worker = new Worker(PRODUCT_QUEUE, (job) => processJob(job, categorizeJob), {
+  async function processCounted(job: Job): Promise<null> {
+    inWork++;
+    try {
+      return await processJob(job, categorizeJob);
+    } finally {
+      inWork--;
+    }
+  }
+
+  const worker = new Worker(PRODUCT_QUEUE, processCounted, {
     connection,
     prefix,
     concurrency,
@@ -75,7 +86,7 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     if (job) settled(job, job.finishedOn === undefined ? 'retried' : 'failed', error);
   });
   worker.on('stalled', (jobId) => observer.stalled({ queue: PRODUCT_QUEUE, jobId }));
-  worker.on('error', (error) => logger.warn({ reason: error.message }, 'worker error'));
+  logErrors(worker, (reason) => logger.warn({ reason }, 'worker error'));
 
   return {
     start: () => {
@@ -83,7 +94,8 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
       worker.run().catch((error: Error) => logger.error({ reason: error.message }, 'worker stopped'));
     },
     lastProgressAt: () => lastProgress,
-    close: () => worker.close(),
+    // BullMQ would wait for Redis even where there is nothing to finish.
+    close: () => worker.close(inWork === 0 && connection.status !== 'ready'),
   };
 }
 

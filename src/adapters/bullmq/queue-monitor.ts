@@ -2,6 +2,7 @@ import { type Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { FailedJob, QueueDepth, QueueMonitor } from '../../application/ports.ts';
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
+import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
 
 const PAGE = 200;
@@ -17,10 +18,7 @@ export function createQueueMonitor(options: {
   readonly prefix: string;
 }): QueueMonitor & { close(): Promise<void> } {
   const { connection, prefix } = options;
-  const queues = [PRODUCT_QUEUE, RESULT_QUEUE].map(
-    // A monitor that is made while Redis is away must work when it comes back.
-    (name) => new Queue(name, { connection, prefix, skipWaitingForReady: true, skipMetasUpdate: true }),
-  );
+  const queues = [PRODUCT_QUEUE, RESULT_QUEUE].map((name) => new Queue(name, { connection, prefix }));
   for (const queue of queues) queue.on('error', () => undefined);
   const [products] = queues;
 
@@ -67,7 +65,13 @@ export function createQueueMonitor(options: {
   }
 
   return {
-    depths: () => askRedis(() => Promise.all(queues.map(depthOf))),
+    async depths() {
+      // A queue that never was connected would wait for that, and a scrape with it.
+      if (connection.status !== 'ready') {
+        throw new CategorizerError('REDIS_UNAVAILABLE', 'Redis is not connected', { retryable: true });
+      }
+      return askRedis(() => Promise.all(queues.map(depthOf)));
+    },
     workers: () => askRedis(() => products.getWorkersCount()),
     failed,
     retryFailed,

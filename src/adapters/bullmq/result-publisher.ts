@@ -11,6 +11,7 @@ import {
   RESULT_QUEUE,
   resultIdOf,
 } from '../../contract/index.ts';
+import { logErrors } from './connection.ts';
 
 interface Publication {
   readonly result: JobResult;
@@ -31,7 +32,7 @@ export function createResultPublisher(options: {
 }): ResultPublisher & { close(): Promise<void> } {
   const { connection, prefix, logger } = options;
   const queue = new Queue(RESULT_QUEUE, { connection, prefix, streams: { events: { maxLen: 1000 } } });
-  queue.on('error', (error) => logger.warn({ reason: error.message }, 'results queue error'));
+  logErrors(queue, (reason) => logger.warn({ reason }, 'results queue error'));
   let gathered: Publication[] = [];
 
   function publish(result: JobResult): Promise<void> {
