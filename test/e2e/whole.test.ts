@@ -1,0 +1,145 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { REJECT_CODES, type RejectCode } from '../../src/domain/errors.ts';
+import {
+  collectRun,
+  createProducer,
+  type OutputRow,
+  type Producer,
+  predictedCategories,
+  untilDone,
+} from '../support/load.ts';
+import { startWorker, type WorkerProcess } from '../support/processes.ts';
+import { makeProducts, type TestProduct, uniquePrefix, WIDTH } from '../support/products.ts';
+
+const good = Array.from({ length: WIDTH }, () => 0.5);
+const withFeature = (value: unknown) => ({ features: [...good.slice(1), value] });
+
+/** Every way in which a product can be bad, and the code that it must get. */
+const BAD_PRODUCTS: readonly { readonly code: RejectCode; readonly product: object }[] = [
+  { code: 'WRONG_WIDTH', product: { features: good.slice(1) } },
+  { code: 'WRONG_WIDTH', product: { features: [...good, 1] } },
+  { code: 'WRONG_WIDTH', product: { features: [] } },
+  { code: 'WRONG_WIDTH', product: { features: 'none' } },
+  { code: 'WRONG_WIDTH', product: {} },
+  { code: 'NON_FINITE_FEATURE', product: withFeature(1e39) },
+  { code: 'NON_FINITE_FEATURE', product: withFeature(-1e39) },
+  // JSON has no NaN: it travels as null.
+  { code: 'NON_FINITE_FEATURE', product: withFeature(Number.NaN) },
+  { code: 'NON_FINITE_FEATURE', product: withFeature('1.5') },
+  { code: 'NON_FINITE_FEATURE', product: withFeature([1]) },
+  { code: 'INVALID_PRODUCT_ID', product: { productId: '', features: good } },
+  { code: 'INVALID_PRODUCT_ID', product: { productId: 'x'.repeat(201), features: good } },
+  { code: 'INVALID_PRODUCT_ID', product: { productId: 'line\nbreak', features: good } },
+  { code: 'INVALID_PRODUCT_ID', product: { productId: 7, features: good } },
+  { code: 'INVALID_PRODUCT_ID', product: { productId: null, features: good } },
+  // Finite, but too large for the sums of the model.
+  { code: 'PREDICTION_FAILED', product: { features: good.map(() => 3e38) } },
+];
+
+/** Every hundredth product is bad, in each of the ways in turn. */
+function withBad(products: readonly TestProduct[], label: string) {
+  const accepted: TestProduct[] = [];
+  const bad: { productId: string; code: RejectCode; place: number }[] = [];
+  const mixed = products.map((product, i) => {
+    if (i % 100 !== 50) {
+      accepted.push(product);
+      return product;
+    }
+    const { code, product: change } = BAD_PRODUCTS[Math.floor(i / 100) % BAD_PRODUCTS.length];
+    bad.push({ productId: `${label}-bad-${i}`, code, place: i });
+    return { productId: `${label}-bad-${i}`, ...change };
+  });
+  return { mixed, accepted, bad };
+}
+
+describe('20,000 products over both forms, one in a hundred bad', () => {
+  const CHUNK = 250;
+  const prefix = uniquePrefix();
+  const ones = withBad(makeProducts(10_000, 1), 'one');
+  const chunks = withBad(makeProducts(10_000, 2), 'chunk');
+  let directory: string;
+  let producer: Producer;
+  let worker: WorkerProcess;
+  let oneRows: OutputRow[];
+  let chunkRows: OutputRow[];
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'categorizer-whole-'));
+    const env = { REDIS_URL: inject('redisUrl'), QUEUE_PREFIX: prefix };
+    producer = createProducer(env.REDIS_URL, prefix);
+    worker = await startWorker(env);
+    await Promise.all([producer.addOneByOne(ones.mixed, 'ones'), producer.addChunks(chunks.mixed, CHUNK, 'chunks')]);
+    await untilDone(producer.queue);
+    oneRows = await collectRun('ones', directory, env);
+    chunkRows = await collectRun('chunks', directory, env);
+  }, 120_000);
+
+  afterAll(async () => {
+    worker.kill('SIGTERM');
+    expect(await worker.ended).toBe(0);
+    await producer.close();
+    await rm(directory, { recursive: true });
+  });
+
+  it('each accepted product has exactly one result, and it is what predict says', async () => {
+    const accepted = [...ones.accepted, ...chunks.accepted];
+    const expected = await predictedCategories(accepted, directory);
+    const categorized = [...oneRows, ...chunkRows].filter(({ categoryCode }) => categoryCode !== undefined);
+    expect(categorized).toHaveLength(accepted.length);
+    expect(new Map(categorized.map(({ productId, categoryCode }) => [productId, categoryCode]))).toEqual(expected);
+  });
+
+  it('each bad product of a chunk is rejected in its place, with its code and nothing else', () => {
+    const rejects = chunkRows.filter(({ reject }) => reject !== undefined);
+    expect(rejects).toHaveLength(chunks.bad.length);
+    const inPlace = chunks.bad.map(({ place }) => {
+      const ofChunk = chunkRows.filter(({ resultId }) => resultId === `r-chunks-chunk-${Math.floor(place / CHUNK)}`);
+      return ofChunk[place % CHUNK].reject?.code;
+    });
+    expect(inPlace).toEqual(chunks.bad.map(({ code }) => code));
+  });
+
+  it('each bad product with a job of its own fails that job once, with its code', async () => {
+    const failed = await producer.queue.getFailed(0, -1);
+    const codeOfJob = new Map(failed.map((job) => [job.id, job.failedReason?.split(':')[0]]));
+    expect(codeOfJob).toEqual(new Map(ones.bad.map(({ place, code }) => [`ones-one-${place}`, code])));
+    expect(failed.every((job) => job.attemptsMade === 1)).toBe(true);
+  });
+
+  it('meets every code that a product can get', () => {
+    const met = new Set([...ones.bad, ...chunks.bad].map(({ code }) => code));
+    const ofWholeJobsOrFiles = ['INVALID_JOB', 'INVALID_ROW'];
+    expect([...met, ...ofWholeJobsOrFiles].sort()).toEqual(Object.keys(REJECT_CODES).sort());
+  });
+});
+
+describe('a job that is none of the contract', () => {
+  const product = { productId: 'P1', features: good };
+  it.each([
+    ['an unknown name', 'produto', { ...product }],
+    ['no data', 'product', null],
+    ['products that are no list', 'products', { products: 'P1' }],
+    ['an empty chunk', 'products', { products: [] }],
+    ['a chunk of 10,001', 'products', { products: Array.from({ length: 10_001 }, () => 0) }],
+    ['a run id with a colon', 'product', { ...product, runId: 'a:b' }],
+  ])('with %s fails at once with INVALID_JOB', async (_case, name, data) => {
+    const prefix = uniquePrefix();
+    const env = { REDIS_URL: inject('redisUrl'), QUEUE_PREFIX: prefix };
+    const producer = createProducer(env.REDIS_URL, prefix);
+    const worker = await startWorker(env);
+    try {
+      const { id } = await producer.queue.add(name, data);
+      await untilDone(producer.queue);
+      const job = await producer.queue.getJob(id ?? '');
+      expect(job?.failedReason).toMatch(/^INVALID_JOB: ./);
+      expect(job?.attemptsMade).toBe(1);
+    } finally {
+      worker.kill('SIGTERM');
+      await worker.ended;
+      await producer.close();
+    }
+  });
+});
