@@ -3,19 +3,7 @@ import { NO_CATEGORY } from '../domain/category.ts';
 import { type PredictionBatch, scatterPredictions } from '../domain/prediction.ts';
 import { type Reject, readProducts } from '../domain/product.ts';
 import type { MicroBatcher, SubmitOptions } from './micro-batcher.ts';
-import type { BatchObservation, ProductObserver } from './ports.ts';
-
-/** What became of a list of products: for each of them a category or a reject. */
-export interface Categorization {
-  /** The id of every product as it came; null where it was not a string. */
-  readonly productIds: readonly (string | null)[];
-  /** A row for each product; rejected ones have no category. */
-  readonly predictions: PredictionBatch;
-  /** In the order of the products. */
-  readonly rejects: readonly Reject[];
-  /** The batch that completed it; none where every product was refused before the model. */
-  readonly batch?: BatchObservation;
-}
+import type { Categorization, ProductObserver } from './ports.ts';
 
 export type CategorizeProducts = (products: readonly unknown[], options?: SubmitOptions) => Promise<Categorization>;
 

@@ -4,7 +4,7 @@ import type { QueueDepth } from './ports.ts';
 /** Jobs wait, and this worker has taken none for so long: it does not work, whatever its connection says. */
 const STUCK_AFTER_SECONDS = 30;
 
-export interface Readiness {
+interface Readiness {
   readonly ready: boolean;
   /** A sentence for each thing that is wrong. */
   readonly problems: readonly string[];

@@ -71,8 +71,6 @@ export async function collectResults(
   return { results, ...tally.summary(), duplicates };
 }
 
-export type Tally = ReturnType<typeof createTally>;
-
 /** Counts outcomes. */
 export function createTally() {
   const byCategory: Record<string, number> = {};

@@ -26,7 +26,7 @@ export interface SubmitOptions {
   readonly alone?: boolean;
 }
 
-export interface BatchedPredictions {
+interface BatchedPredictions {
   readonly predictions: PredictionBatch;
   /** The batch that completed the submission; none where it had no rows. */
   readonly batch?: BatchObservation;

@@ -10,7 +10,7 @@ import type { ModelInfo } from '../domain/category.ts';
 import type { RejectReason } from '../domain/errors.ts';
 import type { FeatureMatrix } from '../domain/features.ts';
 import type { PredictionBatch } from '../domain/prediction.ts';
-import type { Categorization } from './categorize-products.ts';
+import type { Reject } from '../domain/product.ts';
 
 export interface CategoryPredictor {
   readonly model: ModelInfo;
@@ -61,6 +61,18 @@ export interface BatchObservation {
   finished(outcome: PredictionBatch | Error): void;
   /** Around the publication of the results that this batch completed. */
   publish(jobs: number, run: () => Promise<void>): Promise<void>;
+}
+
+/** What became of a list of products: for each of them a category or a reject. */
+export interface Categorization {
+  /** The id of every product as it came; null where it was not a string. */
+  readonly productIds: readonly (string | null)[];
+  /** A row for each product; rejected ones have no category. */
+  readonly predictions: PredictionBatch;
+  /** In the order of the products. */
+  readonly rejects: readonly Reject[];
+  /** The batch that completed it; none where every product was refused before the model. */
+  readonly batch?: BatchObservation;
 }
 
 /** The categorization of one job, on its way to the results queue. */

@@ -77,7 +77,7 @@ export async function askRedis<T>(call: () => Promise<T>): Promise<T> {
 }
 
 /** What of a Redis URL may be shown. */
-export function withoutCredentials(url: string): string {
+function withoutCredentials(url: string): string {
   return url.replace(/\/\/[^/]*@/, '//').replace(/[?#].*$/, '');
 }
 
