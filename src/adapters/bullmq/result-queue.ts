@@ -10,7 +10,9 @@ import {
 } from '../../contract/index.ts';
 import { askRedis } from './connection.ts';
 
-const PAGE = 200;
+/** Products to hold at once, about: a result has one or thousands of them. */
+const PRODUCTS_PER_PAGE = 5000;
+const MOST_RESULTS_PER_PAGE = 500;
 
 /** How long a collected result is remembered, so that a late second one is known. */
 const MEMORY_SECONDS = 30 * 24 * 3600;
@@ -29,9 +31,11 @@ export function createResultQueue(options: {
 
   async function* read(runId: string | undefined): AsyncGenerator<readonly CollectedResult[]> {
     // Workers add at the other end, so places counted from the oldest stay what they are.
-    for (let start = 0; ; start += PAGE) {
-      const ids = await askRedis(() => queue.getRanges(['waiting'], start, start + PAGE - 1, true));
+    let pageSize = 1;
+    for (let start = 0; ; ) {
+      const ids = await askRedis(() => queue.getRanges(['waiting'], start, start + pageSize - 1, true));
       if (ids.length === 0) return;
+      start += ids.length;
       const jobs = await askRedis(() => Promise.all(ids.map((id) => queue.getJob(id))));
       const page: CollectedResult[] = [];
       for (const job of jobs) {
@@ -41,6 +45,9 @@ export function createResultQueue(options: {
         else logger.warn({ resultId: job.id }, 'a job on the results queue is no result of this contract; left there');
       }
       yield page;
+      const products = jobs.reduce((sum, job) => sum + productsIn(job), 0);
+      const fitting = Math.ceil((PRODUCTS_PER_PAGE * jobs.length) / products);
+      pageSize = Math.min(fitting, 2 * pageSize, MOST_RESULTS_PER_PAGE);
     }
   }
 
@@ -65,6 +72,12 @@ export function createResultQueue(options: {
   }
 
   return { read, collectedBefore, remove, close: () => queue.close() };
+}
+
+/** Without looking closely: what is on the queue may be anything. */
+function productsIn(job: Job | undefined): number {
+  const results: unknown = job?.data?.results;
+  return Array.isArray(results) ? results.length : 1;
 }
 
 function byRun(results: readonly CollectedResult[]): Map<string | undefined, string[]> {

@@ -8,17 +8,18 @@ import { describe } from '../../domain/features.ts';
 export async function* readJsonLinesRows(stream: Readable): AsyncGenerator<SourceRow> {
   const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
   // readline does not pass the errors of its input on.
-  const failed = new Promise<never>((_, reject) => stream.once('error', reject));
-  failed.catch(() => undefined);
-  const iterator = lines[Symbol.asyncIterator]();
+  let failure: Error | undefined;
+  stream.once('error', (error) => {
+    failure = error;
+    lines.close();
+  });
   let line = 0;
-  for (;;) {
-    const next = await Promise.race([iterator.next(), failed]);
-    if (next.done) return;
+  for await (const text of lines) {
     line++;
-    const raw = line === 1 ? next.value.replace(/^\uFEFF/, '') : next.value;
+    const raw = line === 1 ? text.replace(/^\uFEFF/, '') : text;
     if (raw.trim() !== '') yield toRow(line, raw);
   }
+  if (failure) throw failure;
 }
 
 function toRow(line: number, raw: string): SourceRow {
