@@ -62,6 +62,9 @@ function createCloser() {
   };
 }
 
+/** Numbers that one worker holds at once, about: 100 MB with the JSON that they came in. */
+const MAX_FEATURES_IN_WORK = 1 << 20;
+
 export interface WorkerApp {
   readonly httpPort: number;
   readonly logger: Logger;
@@ -106,6 +109,7 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
       connection,
       prefix,
       concurrency: config.WORKER_CONCURRENCY,
+      maxProducts: Math.max(2 * config.BATCH_MAX_ROWS, Math.floor(MAX_FEATURES_IN_WORK / model.width)),
       lockMs: config.JOB_LOCK_MS,
       categorizeJob: createCategorizeJob({ categorizeProducts, results, model }),
       observer: createJobObserver({ metrics, logger }),

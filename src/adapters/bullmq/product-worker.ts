@@ -13,8 +13,10 @@ export interface ProductWorkerOptions {
   /** From `connectPatiently`; the worker makes a second one of it to block on, and leaves this one open. */
   readonly connection: Redis;
   readonly prefix: string;
-  /** Jobs in work at once. */
+  /** Jobs in work at once, at most. */
   readonly concurrency: number;
+  /** Products in work at once, about: with large chunks fewer jobs are taken, so that memory stays bounded. */
+  readonly maxProducts: number;
   /** After this time without renewal another worker may take the job; also how often stalled jobs are looked for. */
   readonly lockMs: number;
   readonly categorizeJob: CategorizeJob;
@@ -31,21 +33,13 @@ export interface ProductWorker {
 }
 
 export function createProductWorker(options: ProductWorkerOptions): ProductWorker {
-  const { connection, prefix, concurrency, lockMs, categorizeJob, observer, logger } = options;
+  const { connection, prefix, concurrency, maxProducts, lockMs, categorizeJob, observer, logger } = options;
   let lastProgress = Date.now();
-  const suspects = new Set<string>();
-  let inWork = 0;
+  const inWork = new Map<string, { readonly products: number; readonly suspect: boolean }>();
+  let productsInWork = 0;
+  let suspectsInWork = 0;
 
-  async function processCounted(job: Job): Promise<null> {
-    inWork++;
-    try {
-      return await processJob(job, categorizeJob);
-    } finally {
-      inWork--;
-    }
-  }
-
-  const worker = new Worker(PRODUCT_QUEUE, processCounted, {
+  const worker = new Worker(PRODUCT_QUEUE, processTracked, {
     connection,
     prefix,
     concurrency,
@@ -58,18 +52,55 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     runRetryDelay: 1000,
   });
 
-  // A job that stalled before may kill the process: while one is in work, no other is taken that it could take along.
+  // BullMQ takes jobs one after the other up to its concurrency and reports each here before it takes the next.
   worker.on('active', (job) => {
     lastProgress = Date.now();
-    if (job.stalledCounter === 0) return;
-    suspects.add(idOf(job));
-    worker.concurrency = 1;
-    logger.info({ jobId: job.id, stalls: job.stalledCounter }, 'a job that stalled before runs alone');
+    // It stalled too often: BullMQ fails it without a call of the processor.
+    if (job.deferredFailure) return;
+    const suspect = job.stalledCounter > 0;
+    forget(job);
+    const products = productsIn(job.data);
+    inWork.set(idOf(job), { products, suspect });
+    productsInWork += products;
+    if (suspect) {
+      suspectsInWork++;
+      logger.info({ jobId: job.id, stalls: job.stalledCounter }, 'a job that stalled before runs alone');
+    }
+    adaptConcurrency();
   });
+
+  function forget(job: Job): void {
+    const entry = inWork.get(idOf(job));
+    if (!entry) return;
+    inWork.delete(idOf(job));
+    productsInWork -= entry.products;
+    if (entry.suspect) suspectsInWork--;
+  }
+
+  async function processTracked(job: Job): Promise<null> {
+    try {
+      return await processJob(job, categorizeJob);
+    } finally {
+      forget(job);
+      adaptConcurrency();
+    }
+  }
+
+  /**
+   * A job that stalled before may kill the process: while one is in work no other is taken that it could take along.
+   * Otherwise as many jobs as keep the products in work about constant.
+   */
+  function adaptConcurrency(): void {
+    if (suspectsInWork > 0) {
+      worker.concurrency = 1;
+    } else if (inWork.size > 0) {
+      const fitting = Math.floor((maxProducts * inWork.size) / productsInWork);
+      worker.concurrency = Math.max(1, Math.min(concurrency, fitting));
+    }
+  }
 
   function settled(job: Job, outcome: 'completed' | 'failed' | 'retried', error?: Error): void {
     lastProgress = Date.now();
-    if (suspects.delete(idOf(job)) && suspects.size === 0) worker.concurrency = concurrency;
     const seconds = (Date.now() - job.timestamp) / 1000;
     observer.finished({
       queue: PRODUCT_QUEUE,
@@ -95,7 +126,7 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     },
     lastProgressAt: () => lastProgress,
     // BullMQ would wait for Redis even where there is nothing to finish.
-    close: () => worker.close(inWork === 0 && connection.status !== 'ready'),
+    close: () => worker.close(inWork.size === 0 && connection.status !== 'ready'),
   };
 }
 
@@ -132,6 +163,11 @@ function toQueueError(thrown: unknown): Error {
   if (!(thrown instanceof CategorizerError)) return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
   const reason = failedReasonOf(thrown.code, thrown.message);
   return thrown.retryable ? new Error(reason, { cause: thrown }) : new UnrecoverableError(reason);
+}
+
+function productsIn(data: unknown): number {
+  const chunk = typeof data === 'object' && data !== null && 'products' in data ? data.products : undefined;
+  return Array.isArray(chunk) ? Math.max(1, chunk.length) : 1;
 }
 
 function idOf(job: Job): string {
