@@ -7,9 +7,9 @@ import pytest
 
 from csv_data import read_csv
 from export import run_onnx
-from support import REPOSITORY, train_command
+from support import train_command
 
-FOLDER = Path(os.environ.get("NFE16_DIR") or REPOSITORY.parent / "shared" / "data")
+FOLDER = Path(os.environ.get("NFE16_DIR") or "nfe16")
 FILES = [FOLDER / name for name in ("nfe16-train.csv", "nfe16-test.csv")]
 ABSENT = [path for path in FILES if not path.is_file()]
 
