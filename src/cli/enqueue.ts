@@ -78,6 +78,11 @@ async function enqueue(file: string, options: Options, context: CommandContext):
     ? dryRunTarget(context)
     : await realTarget(config, createRejectFiles({ base, format: source.format, header: source.header }));
   const bar = createProgress(source.progress().total);
+  const saysItWaits = once(() =>
+    context.note(
+      `${options.maxWaiting} jobs or more are waiting (--max-waiting): going on when workers have taken some`,
+    ),
+  );
   try {
     const summary = await enqueueProducts(
       { source, queue: target.queue, rejects: target.rejects, clock: systemClock },
@@ -87,11 +92,11 @@ async function enqueue(file: string, options: Options, context: CommandContext):
         maxWaitingJobs: options.maxWaiting,
         width,
         stop: context.stop,
-        onProgress: ({ enqueued, rejected, paused }) =>
-          bar.update(
-            source.progress().read,
-            `${enqueued} products, ${rejected} rejected${paused ? ', waiting for the workers' : ''}`,
-          ),
+        onProgress: ({ enqueued, rejected, paused }) => {
+          const waits = paused ? ', waiting for the workers' : '';
+          bar.update(source.progress().read, `${enqueued} products, ${rejected} rejected${waits}`);
+          if (paused) saysItWaits();
+        },
       },
     );
     bar.stop();
@@ -105,6 +110,14 @@ async function enqueue(file: string, options: Options, context: CommandContext):
     bar.stop();
     await target.close();
   }
+}
+
+function once(call: () => void): () => void {
+  let called = false;
+  return () => {
+    if (!called) call();
+    called = true;
+  };
 }
 
 interface Target {

@@ -5,6 +5,7 @@
 import {
   type Attributes,
   context,
+  diag,
   type Link,
   propagation,
   ROOT_CONTEXT,
@@ -18,6 +19,9 @@ import { CategorizerError, messageOf } from '../domain/errors.ts';
 
 /** A span holds at most so many links by default (OTEL_SPAN_LINK_COUNT_LIMIT); more would be cut off silently. */
 const MAX_LINKS = 128;
+
+/** How long the end of the process waits for the last spans to be sent. */
+const FLUSH_TIMEOUT_MS = 3000;
 
 const tracer = () => trace.getTracer('product-categorizer');
 
@@ -46,7 +50,18 @@ export async function startTracing(settings: {
     instrumentations: [],
   });
   sdk.start();
-  return () => sdk.shutdown();
+  return async () => {
+    // A collector that is away must neither fail the work that is done nor hold up its end.
+    const sent = sdk.shutdown().catch((error: unknown) => {
+      diag.warn(`the last spans were not sent: ${messageOf(error)}`);
+    });
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, FLUSH_TIMEOUT_MS);
+    });
+    await Promise.race([sent, late]);
+    clearTimeout(timer);
+  };
 }
 
 /** A producer's round trip is a trace of its own, so that a long import is not one trace. */
