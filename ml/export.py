@@ -1,17 +1,21 @@
 """The network as one ONNX file, and the proof that it computes what PyTorch computes."""
 
 import io
+import os
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
 from data import FloatMatrix
 from errors import TrainingError
 from network import logits
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 OPSET = 17
 INPUT, OUTPUT, BATCH = "input", "output", "batch_size"
@@ -83,7 +87,11 @@ def check_export(model: bytes, network: nn.Module, features: FloatMatrix, golden
             )
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
+def _session(model: bytes) -> "onnxruntime.InferenceSession":
+    # It reports models and machines to its maker unless this is set when it is imported.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

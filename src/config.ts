@@ -1,16 +1,31 @@
 import { z } from 'zod';
 
-const integer = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
+/** A whole number in decimal notation; what `Number` takes besides (blanks, 1e3, 0x10) is a mistake here. */
+const integer = (least: number, most: number) =>
+  z.preprocess(
+    (text) => (typeof text === 'string' && /^-?\d+$/.test(text) ? Number(text) : text),
+    z.number({ error: 'expected a whole number' }).int().min(least).max(most),
+  );
 
 function isRedisUrl(text: string): boolean {
-  return text.startsWith('/') || /^rediss?:\/\/[^\s]+$/.test(text);
+  if (text.startsWith('/')) return true;
+  try {
+    const { protocol, hostname, username, password } = new URL(text);
+    decodeURIComponent(username + password);
+    return /^rediss?:$/.test(protocol) && hostname !== '';
+  } catch {
+    return false;
+  }
 }
 
 /** Every setting, with its default and what to know about it. The README's table and .env.example are made from it. */
 export const configSchema = z.object({
   REDIS_URL: z
     .string()
-    .refine(isRedisUrl, 'expected redis://, rediss:// or the path of a unix socket')
+    .refine(
+      isRedisUrl,
+      'expected redis://, rediss:// or the path of a unix socket; special characters of a password as %XX',
+    )
     .default('redis://127.0.0.1:6379')
     .describe('Where the queues are: `redis://`, `rediss://` (TLS) or the path of a unix socket. May hold a password.'),
   QUEUE_PREFIX: z

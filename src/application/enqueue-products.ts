@@ -64,6 +64,7 @@ export async function enqueueProducts(
   let unsent: OutgoingChunk[] = [];
   let unsentProducts = 0;
   let nextChunk = 0;
+  let sending = false;
 
   const summary = (): EnqueueSummary => ({ runId, products, enqueued, jobs, rejected, rejectedByCode });
 
@@ -81,6 +82,7 @@ export async function enqueueProducts(
       await new Promise<void>((resolve) => clock.after(FULL_QUEUE_PAUSE_MS, resolve));
       throwIfStopped(stop);
     }
+    sending = true;
     await queue.enqueue(unsent);
     jobs += unsent.length;
     enqueued += unsentProducts;
@@ -91,6 +93,7 @@ export async function enqueueProducts(
 
   try {
     for await (const row of source.rows()) {
+      throwIfStopped(stop);
       products++;
       const reason = whyRejected(row, scratch);
       if (reason) {
@@ -102,13 +105,13 @@ export async function enqueueProducts(
       gathered.push(row.product as ValidProduct);
       if (gathered.length === chunkSize) closeChunk();
       if (unsentProducts >= PRODUCTS_PER_SEND || unsent.length >= JOBS_PER_SEND) await send();
-      throwIfStopped(stop);
     }
     closeChunk();
     await send();
     return summary();
   } catch (error) {
-    throw jobs === 0 ? error : saysHowToGoOn(error, summary());
+    // Once a send was begun a part of it may have arrived.
+    throw sending ? saysHowToGoOn(error, summary()) : error;
   }
 }
 

@@ -38,12 +38,13 @@ export const JOB_OPTIONS = {
 
 /**
  * The id of the result of an input job: a repeated publication finds it taken and adds nothing.
- * BullMQ's own numbers start again when a queue is wiped, so there the job's timestamp tells old from new.
+ * BullMQ's own numbers start again when a queue is wiped, so there the job's timestamp tells old from new. A job that a
+ * BullMQ job scheduler made has colons in its id, which no other id may have: they become `%3A`.
  *
  * @param timestamp when the input job was created, in milliseconds since 1970
  */
 export function resultIdOf(jobId: string, timestamp: number): string {
-  return /^\d+$/.test(jobId) ? `r-${jobId}-${timestamp}` : `r-${jobId}`;
+  return /^\d+$/.test(jobId) ? `r-${jobId}-${timestamp}` : `r-${jobId.replaceAll(':', '%3A')}`;
 }
 
 /** The id of a chunk of a run: the same chunk sent twice is added once. */

@@ -48,6 +48,15 @@ export function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'object' && value !== null) return 'an object';
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
-  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
+  return typeof value === 'string' ? quote(value) : String(value);
+}
+
+const MAX_QUOTED_CHARACTERS = 40;
+
+/** In quotes, without control characters, and with no character cut in half. */
+function quote(text: string): string {
+  const characters = [...text.slice(0, 2 * MAX_QUOTED_CHARACTERS)];
+  const short = characters.slice(0, MAX_QUOTED_CHARACTERS).join('');
+  const quoted = JSON.stringify(short).replace(/[\u007f-\u009f]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
+  return short.length < text.length ? `${quoted}…` : quoted;
 }

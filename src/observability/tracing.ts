@@ -4,7 +4,6 @@
  */
 import {
   type Attributes,
-  context,
   diag,
   type Link,
   propagation,
@@ -137,14 +136,14 @@ function serialize(span: Span): string | undefined {
 
 /** One link for each producer's span; the jobs of one round trip share it. */
 function linksTo(origins: readonly Origin[]): Link[] {
-  const distinct = new Set<string>();
-  for (const origin of origins) {
-    if (origin.trace !== undefined && distinct.size < MAX_LINKS) distinct.add(origin.trace);
+  const serialized = new Set(origins.flatMap((origin) => origin.trace ?? []));
+  const links: Link[] = [];
+  for (const carrier of serialized) {
+    if (links.length === MAX_LINKS) break;
+    const spanContext = trace.getSpanContext(propagation.extract(ROOT_CONTEXT, parseCarrier(carrier)));
+    if (spanContext) links.push({ context: spanContext });
   }
-  return [...distinct].flatMap((serialized) => {
-    const spanContext = trace.getSpanContext(propagation.extract(context.active(), parseCarrier(serialized)));
-    return spanContext ? [{ context: spanContext }] : [];
-  });
+  return links;
 }
 
 /** Producers in other languages write it too: what cannot be read is no reason to fail a job. */

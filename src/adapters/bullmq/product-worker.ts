@@ -1,10 +1,11 @@
-import { type Job, UnrecoverableError, Worker } from 'bullmq';
+import { type Job, type JobJson, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { CategorizeJob } from '../../application/categorize-job.ts';
 import type { JobObserver, Logger, ProductJob } from '../../application/ports.ts';
 import { failedReasonOf, JOB_OPTIONS, PRODUCT_QUEUE, parseFailedReason, parseJob } from '../../contract/index.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
+import { createWorkload } from './workload.ts';
 
 /** How often a job may take its process down, or freeze it, before it fails for good. */
 const MAX_STALLS = 3;
@@ -35,11 +36,9 @@ export interface ProductWorker {
 export function createProductWorker(options: ProductWorkerOptions): ProductWorker {
   const { connection, prefix, concurrency, maxProducts, lockMs, categorizeJob, observer, logger } = options;
   let lastProgress = Date.now();
-  const inWork = new Map<string, { readonly products: number; readonly suspect: boolean }>();
-  let productsInWork = 0;
-  let suspectsInWork = 0;
+  const workload = createWorkload({ jobs: concurrency, products: maxProducts });
 
-  const worker = new Worker(PRODUCT_QUEUE, processTracked, {
+  const worker = new TolerantWorker(PRODUCT_QUEUE, processTracked, {
     connection,
     prefix,
     concurrency,
@@ -58,44 +57,18 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     // It stalled too often: BullMQ fails it without a call of the processor.
     if (job.deferredFailure) return;
     const suspect = job.stalledCounter > 0;
-    forget(job);
-    const products = productsIn(job.data);
-    inWork.set(idOf(job), { products, suspect });
-    productsInWork += products;
-    if (suspect) {
-      suspectsInWork++;
-      logger.info({ jobId: job.id, stalls: job.stalledCounter }, 'a job that stalled before runs alone');
-    }
-    adaptConcurrency();
+    if (suspect) logger.info({ jobId: job.id, stalls: job.stalledCounter }, 'a job that stalled before runs alone');
+    workload.take(job, productsIn(job.data), suspect);
+    worker.concurrency = workload.concurrency();
   });
-
-  function forget(job: Job): void {
-    const entry = inWork.get(idOf(job));
-    if (!entry) return;
-    inWork.delete(idOf(job));
-    productsInWork -= entry.products;
-    if (entry.suspect) suspectsInWork--;
-  }
 
   async function processTracked(job: Job): Promise<null> {
     try {
+      await workload.turnOf(job);
       return await processJob(job, categorizeJob);
     } finally {
-      forget(job);
-      adaptConcurrency();
-    }
-  }
-
-  /**
-   * A job that stalled before may kill the process: while one is in work no other is taken that it could take along.
-   * Otherwise as many jobs as keep the products in work about constant.
-   */
-  function adaptConcurrency(): void {
-    if (suspectsInWork > 0) {
-      worker.concurrency = 1;
-    } else if (inWork.size > 0) {
-      const fitting = Math.floor((maxProducts * inWork.size) / productsInWork);
-      worker.concurrency = Math.max(1, Math.min(concurrency, fitting));
+      workload.finish(job);
+      worker.concurrency = workload.concurrency();
     }
   }
 
@@ -126,8 +99,19 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     },
     lastProgressAt: () => lastProgress,
     // BullMQ would wait for Redis even where there is nothing to finish.
-    close: () => worker.close(inWork.size === 0 && connection.status !== 'ready'),
+    close: () => worker.close(workload.jobs === 0 && connection.status !== 'ready'),
   };
+}
+
+/** Takes a job whose data is not JSON like any other bad job; BullMQ would take it again and again, for ever. */
+class TolerantWorker extends Worker {
+  protected override createJob(data: JobJson, jobId: string): Job {
+    try {
+      return super.createJob(data, jobId);
+    } catch {
+      return super.createJob({ ...data, data: 'null' }, jobId);
+    }
+  }
 }
 
 async function processJob(job: Job, categorizeJob: CategorizeJob): Promise<null> {

@@ -98,7 +98,10 @@ function categoriesResult(result: JobResult): CategoriesResultData {
   const results = productIds.map((productId, row): ProductOutcome => {
     const reject = rejectOfRow.get(row);
     if (reject) {
-      const id = productId === null ? null : productId.slice(0, MAX_PRODUCT_ID_CHARACTERS);
+      // At least as many characters are in twice as many code units.
+      const id =
+        productId &&
+        [...productId.slice(0, 2 * MAX_PRODUCT_ID_CHARACTERS)].slice(0, MAX_PRODUCT_ID_CHARACTERS).join('');
       return { productId: id, reject: { code: reject.code, message: reject.message } };
     }
     const { code } = result.model.categories[predictions.categoryIndexes[row]];

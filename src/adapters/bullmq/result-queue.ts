@@ -30,13 +30,23 @@ export function createResultQueue(options: {
   const memoryKey = (runId: string | undefined) => `${prefix}:collected:${runId ?? ''}`;
 
   async function* read(runId: string | undefined): AsyncGenerator<readonly CollectedResult[]> {
-    // Workers add at the other end, so places counted from the oldest stay what they are.
+    // Workers add at the other end, so places counted from the oldest only move when another collector takes results
+    // away. Each page overlaps the one before by one; where it does not, it begins again further back.
     let pageSize = 1;
-    for (let start = 0; ; ) {
-      const ids = await askRedis(() => queue.getRanges(['waiting'], start, start + pageSize - 1, true));
-      if (ids.length === 0) return;
-      start += ids.length;
-      const jobs = await askRedis(() => Promise.all(ids.map((id) => queue.getJob(id))));
+    let start = 0;
+    let before = new Set<string>();
+    for (;;) {
+      const ids = await askRedis(() => queue.getRanges(['waiting'], start, start + pageSize, true));
+      if (start > 0 && !before.has(ids[0])) {
+        start = Math.max(0, start - pageSize);
+        continue;
+      }
+      const unread = ids.filter((id) => !before.has(id));
+      const isLastPage = ids.length <= pageSize;
+      if (unread.length === 0 && isLastPage) return;
+      start += ids.length - 1;
+      const jobs = await askRedis(() => Promise.all(unread.map((id) => queue.getJob(id))));
+      before = new Set(ids);
       const page: CollectedResult[] = [];
       for (const job of jobs) {
         if (job === undefined || (runId !== undefined && job.data?.runId !== runId)) continue;
@@ -46,7 +56,7 @@ export function createResultQueue(options: {
       }
       yield page;
       const products = jobs.reduce((sum, job) => sum + productsIn(job), 0);
-      const fitting = Math.ceil((PRODUCTS_PER_PAGE * jobs.length) / products);
+      const fitting = Math.ceil((PRODUCTS_PER_PAGE * jobs.length) / products) || 1;
       pageSize = Math.min(fitting, 2 * pageSize, MOST_RESULTS_PER_PAGE);
     }
   }

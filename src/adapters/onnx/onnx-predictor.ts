@@ -1,4 +1,4 @@
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { InferenceSession } from 'onnxruntime-node';
 import type { CategoryPredictor } from '../../application/ports.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import type { FeatureMatrix } from '../../domain/features.ts';
@@ -22,7 +22,8 @@ export async function createOnnxPredictor({ modelPath, threads }: OnnxPredictorO
   const manifest = await readManifest(modelPath);
   const { model, inputName, outputName } = manifest;
   const golden = await readGolden(modelPath, model);
-  const session = await loadSession(await readModelBytes(modelPath, model), modelPath, threads);
+  const runtime = await loadRuntime();
+  const session = await loadSession(runtime, await readModelBytes(modelPath, model), modelPath, threads);
   let closed = false;
 
   /** rows × categories logits. */
@@ -30,7 +31,7 @@ export async function createOnnxPredictor({ modelPath, threads }: OnnxPredictorO
     if (closed) {
       throw new CategorizerError('PREDICTOR_UNAVAILABLE', 'the predictor is closed', { retryable: true });
     }
-    const tensor = new Tensor('float32', values, [rows, width]);
+    const tensor = new runtime.Tensor('float32', values, [rows, width]);
     const { [outputName]: output } = await session.run({ [inputName]: tensor });
     const logits = output.data;
     if (!(logits instanceof Float32Array) || logits.length !== rows * model.categories.length) {
@@ -60,9 +61,25 @@ export async function createOnnxPredictor({ modelPath, threads }: OnnxPredictorO
   };
 }
 
-async function loadSession(bytes: Buffer, modelPath: string, threads: number): Promise<InferenceSession> {
+type Runtime = typeof import('onnxruntime-node');
+
+/**
+ * Loads the native library with its telemetry off. Since 1.30 it reports models and machines to its maker by default,
+ * and keeps a database below the home directory; it reads this variable once, when it is loaded.
+ */
+async function loadRuntime(): Promise<Runtime> {
+  process.env.ORT_DISABLE_TELEMETRY = '1';
+  return import('onnxruntime-node');
+}
+
+async function loadSession(
+  runtime: Runtime,
+  bytes: Buffer,
+  modelPath: string,
+  threads: number,
+): Promise<InferenceSession> {
   try {
-    return await InferenceSession.create(bytes, {
+    return await runtime.InferenceSession.create(bytes, {
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       // Idle threads that spin would take the core from the event loop.
@@ -109,7 +126,11 @@ async function checkGolden(
   { inputs, logits: expected, tolerance }: GoldenSample,
   width: number,
 ): Promise<void> {
-  const logits = await run({ rows: inputs.length, width, values: Float32Array.from(inputs.flat()) });
+  const features = { rows: inputs.length, width, values: Float32Array.from(inputs.flat()) };
+  const logits = await run(features).catch((cause: unknown) => {
+    const message = `the model cannot be run on the golden sample: ${messageOf(cause)}`;
+    throw new CategorizerError('MODEL_GOLDEN_MISMATCH', message, { cause });
+  });
   expected.flat().forEach((value, i) => {
     // Written so that NaN, of which every comparison is false, fails as well.
     if (!(Math.abs(logits[i] - value) <= tolerance * Math.max(1, Math.abs(value)))) {
