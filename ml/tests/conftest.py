@@ -1,12 +1,16 @@
 """Models that several tests look at are trained once."""
 
-from pathlib import Path
+from pathlib import os
 
+import Path
 import pytest
 
 from support import train_command, vectors_csv
 
 COUNTS = {"PAPELARIA": 30, "AUTOPECAS": 80, "FERRAMENTAS_ELETRICAS": 50}
+
+# Read when onnxruntime is imported, which the tests do themselves.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 @pytest.fixture(scope="session")
