@@ -1,8 +1,8 @@
 """Models that several tests look at are trained once."""
 
-from pathlib import os
+import os
+from pathlib import Path
 
-import Path
 import pytest
 
 from support import train_command, vectors_csv
