@@ -192,8 +192,8 @@ export interface EnqueueApp {
   close(): Promise<void>;
 }
 
-/** A producer. @throws CategorizerError `REDIS_UNAVAILABLE` */
-export async function composeEnqueue(config: Config): Promise<EnqueueApp> {
+/** A producer. @throws CategorizerError `REDIS_UNAVAILABLE`, or what `stop` was aborted with */
+export async function composeEnqueue(config: Config, stop: AbortSignal): Promise<EnqueueApp> {
   const closer = createCloser();
   const stopTracing = await startTracing({
     endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
@@ -201,7 +201,7 @@ export async function composeEnqueue(config: Config): Promise<EnqueueApp> {
   });
   if (stopTracing) closer.add(stopTracing);
   try {
-    const connection = await connectOrFail(config.REDIS_URL);
+    const connection = await connectOrFail(config.REDIS_URL, stop);
     closer.add(async () => connection.disconnect());
     const queue = createProductQueue({ connection, prefix: config.QUEUE_PREFIX, tracer: enqueueTracer });
     closer.add(queue.close);
@@ -219,9 +219,9 @@ export interface QueueApp {
 }
 
 /** What looks at the queues and collects from them. @throws CategorizerError `REDIS_UNAVAILABLE` */
-export async function composeQueues(config: Config): Promise<QueueApp> {
+export async function composeQueues(config: Config, stop: AbortSignal): Promise<QueueApp> {
   const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
-  const connection = await connectOrFail(config.REDIS_URL);
+  const connection = await connectOrFail(config.REDIS_URL, stop);
   const prefix = config.QUEUE_PREFIX;
   const closer = createCloser();
   closer.add(async () => connection.disconnect());

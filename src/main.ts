@@ -17,7 +17,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // The second one means: at once.
     if (stop.signal.aborted) process.exit(EXIT.SIGNAL + number);
     signalNumber = number;
-    stop.abort();
+    stop.abort(new CategorizerError('INTERRUPTED', 'stopped by a signal'));
   });
 }
 // A reader that goes away (`| head`) is told by the write that fails.

@@ -72,11 +72,15 @@ Examples:
 async function enqueue(file: string, options: Options, context: CommandContext): Promise<void> {
   const config = context.config();
   const width = options.width ?? (await readModelWidth(config));
-  const source = await openProductSource({ path: file, format: options.format, width });
+  const source = await openProductSource({ path: file, format: options.format, width, stop: context.stop });
   const base = options.rejects ?? `${file === '-' ? 'stdin' : file}.rejects`;
   const target = options.dryRun
     ? dryRunTarget(context)
-    : await realTarget(config, createRejectFiles({ base, format: source.format, header: source.header }));
+    : await realTarget(
+        config,
+        context.stop,
+        createRejectFiles({ base, input: file, format: source.format, header: source.header }),
+      );
   const bar = createProgress(source.progress().total);
   const saysItWaits = once(() =>
     context.note(
@@ -126,8 +130,8 @@ interface Target {
   close(): Promise<void>;
 }
 
-async function realTarget(config: Config, rejects: RejectSink): Promise<Target> {
-  const { queue, close } = await composeEnqueue(config);
+async function realTarget(config: Config, stop: AbortSignal, rejects: RejectSink): Promise<Target> {
+  const { queue, close } = await composeEnqueue(config, stop);
   return { queue, rejects, close };
 }
 

@@ -40,7 +40,7 @@ async function predict(path: string, options: Options, context: CommandContext):
   const { out } = options;
   const { model, categorizeProducts, close } = await composePredict(config);
   try {
-    const source = await openProductSource({ path, format: options.format, width: model.width });
+    const source = await openProductSource({ path, format: options.format, width: model.width, stop: context.stop });
     const file = openResultFile(out, { format: outputFormat(undefined, out), keep: false });
     const summary = await predictSource(
       { source, categorizeProducts, file, model },

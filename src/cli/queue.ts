@@ -70,7 +70,7 @@ Examples:
 }
 
 async function withQueues(context: CommandContext, use: (app: QueueApp) => Promise<void>): Promise<void> {
-  const app = await composeQueues(context.config());
+  const app = await composeQueues(context.config(), context.stop);
   try {
     await use(app);
   } finally {

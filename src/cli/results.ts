@@ -54,7 +54,7 @@ Examples:
 
 async function results(options: Options, context: CommandContext): Promise<void> {
   const { run: runId, out } = options;
-  const { monitor, results: queue, close } = await composeQueues(context.config());
+  const { monitor, results: queue, close } = await composeQueues(context.config(), context.stop);
   try {
     if (options.wait) await waitUntilDone(monitor, context);
     const file = openResultFile(out, { format: outputFormat(options.format, out), keep: true });

@@ -29,9 +29,10 @@ export const ERROR_CODES = {
   SHUTTING_DOWN: 'The process is stopping and takes no more products.',
   REDIS_UNAVAILABLE: 'Redis does not answer.',
   REDIS_REFUSED: 'Redis answered a command with an error: memory full, no permission.',
+  RUN_CONFLICT: 'Another input, or another chunk size, was sent under this run id before.',
   INPUT_NOT_READABLE: 'The input cannot be read, or is not in the format that was said.',
   OUTPUT_NOT_WRITABLE: 'The output cannot be written.',
-  OUTPUT_CONFLICT: 'The output file exists and holds something else than collected results.',
+  OUTPUT_CONFLICT: 'The output file exists and must not be overwritten.',
   INTERRUPTED: 'A signal ended the command.',
 } as const;
 

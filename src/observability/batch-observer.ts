@@ -23,7 +23,10 @@ export function createBatchObserver(sinks: {
           try {
             return await span.child('predict', { 'categorizer.batch.rows': rows }, () => metrics.timeInference(run));
           } catch (error) {
-            logger.warn({ ...describeBatch(batch), failedRows: rows, reason: messageOf(error) }, 'the model failed');
+            logger.warn(
+              { ...describeBatch(batch), failedRows: rows, reason: withoutNumbers(error) },
+              'the model failed',
+            );
             throw error;
           }
         },
@@ -59,6 +62,11 @@ export function createJobObserver(sinks: { readonly metrics: Metrics; readonly l
       logger.warn({ jobId: job.jobId }, 'job stalled: its worker died or froze; it is on the queue again');
     },
   };
+}
+
+/** A runtime's message may quote a value of the input. */
+function withoutNumbers(error: unknown): string {
+  return messageOf(error).replace(/\d+(\.\d+)?/g, '#');
 }
 
 function describeBatch({ rows, reason, waitSeconds, origins }: BatchStart): object {

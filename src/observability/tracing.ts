@@ -82,13 +82,14 @@ export interface BatchSpan {
 
 /** @param queue where the jobs of the batch came from */
 export function startBatchSpan(queue: string, batch: BatchStart): BatchSpan {
-  const attributes = {
-    ...messagingAttributes('process', queue, batch.origins.length),
-    'categorizer.batch.rows': batch.rows,
-    'categorizer.batch.reason': batch.reason,
-  };
-  const options = { kind: SpanKind.CONSUMER, attributes, links: linksTo(batch.origins) };
-  const span = tracer().startSpan(`process ${queue}`, options, ROOT_CONTEXT);
+  const { rows, reason, origins } = batch;
+  const own = { 'categorizer.batch.rows': rows, 'categorizer.batch.reason': reason };
+  // Rows of requests alone are no messages.
+  const [name, kind, attributes] =
+    origins.length === 0
+      ? ['batch', SpanKind.INTERNAL, own]
+      : [`process ${queue}`, SpanKind.CONSUMER, { ...messagingAttributes('process', queue, origins.length), ...own }];
+  const span = tracer().startSpan(name, { kind, attributes, links: linksTo(origins) }, ROOT_CONTEXT);
   return {
     child(name, childAttributes, run) {
       const parent = trace.setSpan(ROOT_CONTEXT, span);

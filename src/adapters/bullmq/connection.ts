@@ -4,6 +4,8 @@ import { CategorizerError, messageOf } from '../../domain/errors.ts';
 
 const LONGEST_RECONNECT_PAUSE_MS = 2000;
 const PROBE_TIMEOUT_MS = 2000;
+const CONNECT_TIMEOUT_MS = 10_000;
+const COMMAND_TIMEOUT_MS = 30_000;
 
 function reconnectPause(attempt: number): number {
   return Math.min(50 * 2 ** attempt, LONGEST_RECONNECT_PAUSE_MS);
@@ -30,27 +32,36 @@ export function connectForProbes(url: string): Redis {
 }
 
 /**
- * For commands that a person or a job scheduler waits for: an outage ends them at once.
+ * For commands that a person or a job scheduler waits for: an outage ends them soon, a signal at once.
  *
- * @throws CategorizerError `REDIS_UNAVAILABLE`
+ * @throws CategorizerError `REDIS_UNAVAILABLE`, or what `stop` was aborted with
  */
-export async function connectOrFail(url: string): Promise<Redis> {
+export async function connectOrFail(url: string, stop: AbortSignal): Promise<Redis> {
   const redis = new Redis(url, {
     lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
+    commandTimeout: COMMAND_TIMEOUT_MS,
     retryStrategy: () => null,
   });
   let reason: unknown;
   redis.on('error', (error) => {
     reason = error;
   });
+  // What takes the connection and never answers would be waited for without end.
+  const patience = AbortSignal.any([stop, AbortSignal.timeout(CONNECT_TIMEOUT_MS)]);
+  const giveUp = () => redis.disconnect();
+  patience.addEventListener('abort', giveUp);
   try {
+    stop.throwIfAborted();
     await redis.connect();
     return redis;
   } catch (error) {
     redis.disconnect();
-    throw redisUnavailable(url, reason ?? error);
+    stop.throwIfAborted();
+    throw redisUnavailable(url, patience.aborted ? `no answer for ${CONNECT_TIMEOUT_MS / 1000} s` : (reason ?? error));
+  } finally {
+    patience.removeEventListener('abort', giveUp);
   }
 }
 
@@ -60,7 +71,7 @@ function redisUnavailable(url: string, cause: unknown): CategorizerError {
 }
 
 /**
- * Calls Redis and explains what fails.
+ * Calls Redis and explains what fails there; every other error travels on unchanged.
  *
  * @throws CategorizerError `REDIS_UNAVAILABLE` or `REDIS_REFUSED`
  */
@@ -68,10 +79,12 @@ export async function askRedis<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {
-    if (cause instanceof Error && cause.name === 'ReplyError') {
+    if (!(cause instanceof Error)) throw cause;
+    if (cause.name === 'ReplyError') {
       throw new CategorizerError('REDIS_REFUSED', `Redis refused: ${cause.message}`, { retryable: true, cause });
     }
-    const message = `Redis went away: ${messageOf(cause)}`;
+    if (!isConnectionError(cause)) throw cause;
+    const message = `Redis went away: ${cause.message}`;
     throw new CategorizerError('REDIS_UNAVAILABLE', message, { retryable: true, cause });
   }
 }
@@ -93,8 +106,13 @@ export function logErrors(source: { on(event: 'error', listener: (error: Error) 
 
 type LogError = (reason: string) => void;
 
+/** System errors of the socket, and ioredis's own, of which most have nothing but their message. */
 function isConnectionError(error: Error): boolean {
-  return 'syscall' in error || 'code' in error || error.message.startsWith('Connection is closed');
+  return (
+    'syscall' in error ||
+    ['MaxRetriesPerRequestError', 'AbortError', 'ConnectionClosedError'].includes(error.name) ||
+    /^(Connection is closed|Stream isn't writeable|Command timed out)/.test(error.message)
+  );
 }
 
 function logOutages(redis: Redis, logger: Logger): void {

@@ -1,10 +1,11 @@
-import { type Job, type JobJson, UnrecoverableError, Worker } from 'bullmq';
+import { type Job, UnrecoverableError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { CategorizeJob } from '../../application/categorize-job.ts';
 import type { JobObserver, Logger, ProductJob } from '../../application/ports.ts';
 import { failedReasonOf, JOB_OPTIONS, PRODUCT_QUEUE, parseFailedReason, parseJob } from '../../contract/index.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
+import { TolerantWorker } from './tolerant-job.ts';
 import { createWorkload } from './workload.ts';
 
 /** How often a job may take its process down, or freeze it, before it fails for good. */
@@ -101,17 +102,6 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     // BullMQ would wait for Redis even where there is nothing to finish.
     close: () => worker.close(workload.jobs === 0 && connection.status !== 'ready'),
   };
-}
-
-/** Takes a job whose data is not JSON like any other bad job; BullMQ would take it again and again, for ever. */
-class TolerantWorker extends Worker {
-  protected override createJob(data: JobJson, jobId: string): Job {
-    try {
-      return super.createJob(data, jobId);
-    } catch {
-      return super.createJob({ ...data, data: 'null' }, jobId);
-    }
-  }
 }
 
 async function processJob(job: Job, categorizeJob: CategorizeJob): Promise<null> {

@@ -1,9 +1,10 @@
-import { type Job, Queue } from 'bullmq';
+import type { Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { FailedJob, QueueDepth, QueueMonitor } from '../../application/ports.ts';
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
+import { TolerantQueue } from './tolerant-job.ts';
 
 const PAGE = 200;
 const STATES = ['waiting', 'active', 'delayed', 'prioritized', 'failed', 'completed'] as const;
@@ -18,7 +19,7 @@ export function createQueueMonitor(options: {
   readonly prefix: string;
 }): QueueMonitor & { close(): Promise<void> } {
   const { connection, prefix } = options;
-  const queues = [PRODUCT_QUEUE, RESULT_QUEUE].map((name) => new Queue(name, { connection, prefix }));
+  const queues = [PRODUCT_QUEUE, RESULT_QUEUE].map((name) => new TolerantQueue(name, { connection, prefix }));
   for (const queue of queues) queue.on('error', () => undefined);
   const [products] = queues;
 

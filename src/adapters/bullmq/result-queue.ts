@@ -1,4 +1,4 @@
-import { type Job, Queue } from 'bullmq';
+import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { CollectedResult, Logger, ResultQueue } from '../../application/ports.ts';
 import {
@@ -9,13 +9,12 @@ import {
   RESULT_QUEUE,
 } from '../../contract/index.ts';
 import { askRedis } from './connection.ts';
+import { collectedKey, RUN_MEMORY_SECONDS } from './run-memory.ts';
+import { TolerantQueue } from './tolerant-job.ts';
 
 /** Products to hold at once, about: a result has one or thousands of them. */
 const PRODUCTS_PER_PAGE = 5000;
 const MOST_RESULTS_PER_PAGE = 500;
-
-/** How long a collected result is remembered, so that a late second one is known. */
-const MEMORY_SECONDS = 30 * 24 * 3600;
 
 /** The collector's side of the results queue. @param options.connection from `connectOrFail` */
 export function createResultQueue(options: {
@@ -24,10 +23,9 @@ export function createResultQueue(options: {
   readonly logger: Logger;
 }): ResultQueue & { close(): Promise<void> } {
   const { connection, prefix, logger } = options;
-  const queue = new Queue(RESULT_QUEUE, { connection, prefix });
+  const queue = new TolerantQueue(RESULT_QUEUE, { connection, prefix });
   // The call that fails says the same.
   queue.on('error', () => undefined);
-  const memoryKey = (runId: string | undefined) => `${prefix}:collected:${runId ?? ''}`;
 
   async function* read(runId: string | undefined): AsyncGenerator<readonly CollectedResult[]> {
     // Workers add at the other end, so places counted from the oldest only move when another collector takes results
@@ -64,7 +62,7 @@ export function createResultQueue(options: {
   async function collectedBefore(results: readonly CollectedResult[]): Promise<ReadonlySet<string>> {
     const before = new Set<string>();
     for (const [runId, ids] of byRun(results)) {
-      const known = await askRedis(() => connection.smismember(memoryKey(runId), ...ids));
+      const known = await askRedis(() => connection.smismember(collectedKey(prefix, runId), ...ids));
       ids.forEach((id, i) => {
         if (known[i] === 1) before.add(id);
       });
@@ -75,8 +73,8 @@ export function createResultQueue(options: {
   async function remove(results: readonly CollectedResult[]): Promise<void> {
     // Remembered first: killed between the two, the next collection knows them and removes them.
     for (const [runId, ids] of byRun(results)) {
-      await askRedis(() => connection.sadd(memoryKey(runId), ...ids));
-      await askRedis(() => connection.expire(memoryKey(runId), MEMORY_SECONDS));
+      await askRedis(() => connection.sadd(collectedKey(prefix, runId), ...ids));
+      await askRedis(() => connection.expire(collectedKey(prefix, runId), RUN_MEMORY_SECONDS));
     }
     await askRedis(() => Promise.all(results.map(({ resultId }) => queue.remove(resultId))));
   }

@@ -1,5 +1,5 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 
 const BUFFER_CHARACTERS = 1 << 18;
@@ -15,11 +15,15 @@ export interface AtomicFile {
 
 /** Writes beside `path` until it is committed. @throws CategorizerError `OUTPUT_NOT_WRITABLE` */
 export async function createAtomicFile(path: string): Promise<AtomicFile> {
-  // Always the same name: what a crash left is overwritten by the next try.
-  const temporary = `${path}.tmp`;
-  const handle = await explain(path, () => open(temporary, 'w'));
+  const target = await explain(path, () => findTarget(path));
+  const temporary = `${target}.${process.pid}.tmp`;
+  const handle = await explain(path, async () => {
+    await refuseSecondWriter(target);
+    return open(temporary, 'w');
+  });
+  openHere.add(temporary);
   let buffered = '';
-  let open_ = true;
+  let done = false;
 
   async function flush(): Promise<void> {
     const text = buffered;
@@ -37,18 +41,59 @@ export async function createAtomicFile(path: string): Promise<AtomicFile> {
       await explain(path, async () => {
         await handle.sync();
         await handle.close();
-        open_ = false;
-        await rename(temporary, path);
-        await syncDirectory(dirname(path));
+        await rename(temporary, target);
+        done = true;
+        openHere.delete(temporary);
+        await syncDirectory(dirname(target));
       });
     },
     async abort() {
-      if (!open_) return;
-      open_ = false;
+      if (done) return;
+      done = true;
+      openHere.delete(temporary);
       await handle.close();
       await rm(temporary, { force: true });
     },
   };
+}
+
+/** What this process writes at the moment. */
+const openHere = new Set<string>();
+
+/**
+ * Of two that write the same file the slower would take away what the faster wrote. The process id in the name of a
+ * temporary file tells a living writer from what a crash left, which is removed.
+ */
+async function refuseSecondWriter(target: string): Promise<void> {
+  const directory = dirname(target);
+  const prefix = `${basename(target)}.`;
+  for (const name of await readdir(directory)) {
+    const pid = name.startsWith(prefix) ? /^(\d+)\.tmp$/.exec(name.slice(prefix.length))?.[1] : undefined;
+    if (pid === undefined) continue;
+    const path = join(directory, name);
+    if (openHere.has(path) || (Number(pid) !== process.pid && isAlive(Number(pid)))) {
+      throw new Error(`process ${pid} is writing it (if not, delete ${path})`);
+    }
+    await rm(path, { force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Somebody else's process may not be asked, but it is there.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
+/** What a rename would replace: the file behind a link, and never anything that is no regular file (a pipe, /dev/null). */
+async function findTarget(path: string): Promise<string> {
+  const target = await realpath(path).catch(() => path);
+  const stats = await stat(target).catch(() => undefined);
+  if (stats && !stats.isFile()) throw new Error('it is no regular file; - writes to standard output');
+  return target;
 }
 
 /** Without it a rename may be lost in a power failure, although the file itself was synced. */

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { type Info, parse } from 'csv-parse';
+import { parse } from 'csv-parse';
 import type { SourceRow } from '../../application/ports.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 
@@ -8,8 +8,8 @@ const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 interface Parsed {
   readonly record: string[];
+  /** The text since the record before: blank lines that were skipped, the row, its line end. */
   readonly raw: string;
-  readonly info: Info;
 }
 
 interface Columns {
@@ -26,9 +26,12 @@ export async function readCsvRows(
 ): Promise<{ header: string; rows: AsyncIterable<SourceRow> }> {
   const parser = parse({
     bom: true,
-    info: true,
     raw: true,
+    // Not discovered from the header alone: files are put together from parts.
+    record_delimiter: ['\r\n', '\n', '\r'],
     relax_column_count: true,
+    // A quote inside a cell (19" rack) is a character like any other.
+    relax_quotes: true,
     skip_empty_lines: true,
     trim: true,
   });
@@ -37,7 +40,8 @@ export async function readCsvRows(
   const first = await records.next();
   if (first.done) throw new CategorizerError('INPUT_NOT_READABLE', 'it is empty: expected a CSV header line');
   const columns = findColumns(first.value.record, width);
-  return { header: withoutLineEnd(first.value.raw), rows: readRows(records, columns) };
+  const { text, nextLine } = locate(first.value.raw, 1);
+  return { header: text, rows: readRows(records, columns, nextLine) };
 }
 
 function findColumns(names: readonly string[], width: number): Columns {
@@ -60,11 +64,16 @@ function findColumns(names: readonly string[], width: number): Columns {
   return { count: names.length, productId, features };
 }
 
-async function* readRows(records: AsyncIterator<Parsed>, columns: Columns): AsyncGenerator<SourceRow> {
+async function* readRows(
+  records: AsyncIterator<Parsed>,
+  columns: Columns,
+  firstLine: number,
+): AsyncGenerator<SourceRow> {
+  let before = firstLine;
   for (let next = await records.next(); !next.done; next = await records.next()) {
-    const { record, raw: rawWithEnd, info } = next.value;
-    const raw = withoutLineEnd(rawWithEnd);
-    const line = info.lines - (raw.match(/\n/g)?.length ?? 0);
+    const { record } = next.value;
+    const { line, text: raw, nextLine } = locate(next.value.raw, before);
+    before = nextLine;
     if (record.length === columns.count) {
       yield { line, raw, product: toProduct(record, columns) };
     } else {
@@ -74,6 +83,18 @@ async function* readRows(records: AsyncIterator<Parsed>, columns: Columns): Asyn
   }
 }
 
+/** Where a row stands and what it says, without the blank lines before and the line end behind. */
+function locate(raw: string, firstLine: number): { line: number; text: string; nextLine: number } {
+  const blank = /^(\uFEFF?[^\S\r\n]*(\r\n|\n|\r))+/.exec(raw)?.[0] ?? '';
+  const text = raw.slice(blank.length).replace(/^\uFEFF|(\r\n|\n|\r)$/g, '');
+  const line = firstLine + countLineEnds(blank);
+  return { line, text, nextLine: firstLine + countLineEnds(raw) };
+}
+
+function countLineEnds(text: string): number {
+  return text.match(/\r\n|\n|\r/g)?.length ?? 0;
+}
+
 /** What is no number stays text, so that the reject can show it. */
 function toProduct(record: readonly string[], columns: Columns): { productId: string; features: unknown[] } {
   const features = columns.features.map((column) => {
@@ -81,8 +102,4 @@ function toProduct(record: readonly string[], columns: Columns): { productId: st
     return NUMBER.test(text) ? Number(text) : text;
   });
   return { productId: record[columns.productId], features };
-}
-
-function withoutLineEnd(raw: string): string {
-  return raw.replace(/^\uFEFF/, '').replace(/^[\r\n]+|[\r\n]+$/g, '');
 }

@@ -25,9 +25,14 @@ export async function openProductSource(options: {
   readonly path: string;
   readonly format?: InputFormat;
   readonly width: number;
+  /** Ends the rows with its reason, also where the input gives nothing (a pipe that stays open). */
+  readonly stop: AbortSignal;
 }): Promise<FileProductSource> {
-  const { path, width } = options;
+  const { path, width, stop } = options;
   const { stream, total } = await openStream(path);
+  const end = () => stream.destroy(stop.reason);
+  stop.addEventListener('abort', end, { once: true });
+  stream.once('close', () => stop.removeEventListener('abort', end));
   try {
     const format = options.format ?? (await sniffFormat(stream));
     const { header, rows } =
@@ -94,6 +99,7 @@ async function* explained(path: string, rows: AsyncIterable<SourceRow>): AsyncGe
 }
 
 function notReadable(path: string, cause: unknown): CategorizerError {
+  if (cause instanceof CategorizerError && cause.code === 'INTERRUPTED') return cause;
   const name = path === '-' ? 'standard input' : path;
   const code = cause instanceof CategorizerError ? cause.code : 'INPUT_NOT_READABLE';
   return new CategorizerError(code, `cannot read ${name}: ${messageOf(cause)}`, { cause });

@@ -1,5 +1,7 @@
+import { realpathSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type { RejectSink } from '../../application/ports.ts';
+import { CategorizerError } from '../../domain/errors.ts';
 import { type AtomicFile, createAtomicFile } from './atomic-file.ts';
 import type { InputFormat } from './product-source.ts';
 
@@ -10,11 +12,19 @@ import type { InputFormat } from './product-source.ts';
  */
 export function createRejectFiles(options: {
   readonly base: string;
+  /** The file that is read; it must not be overwritten with its own rejects. */
+  readonly input: string;
   readonly format: InputFormat;
   readonly header: string | undefined;
 }): RejectSink {
-  const { base, format, header } = options;
+  const { base, input, format, header } = options;
   const paths = { rows: format === 'csv' ? `${base}.csv` : `${base}.rows.jsonl`, reasons: `${base}.jsonl` };
+  if (Object.values(paths).some((path) => isSameFile(path, input))) {
+    throw new CategorizerError(
+      'OUTPUT_CONFLICT',
+      `the rejects would overwrite ${input}: name another place with --rejects`,
+    );
+  }
   let files: { rows: AtomicFile; reasons: AtomicFile } | undefined;
 
   async function open(): Promise<{ rows: AtomicFile; reasons: AtomicFile }> {
@@ -43,4 +53,13 @@ export function createRejectFiles(options: {
       await files?.reasons.abort();
     },
   };
+}
+
+/** Also where one of them is a link. A file that is not there yet is no other. */
+function isSameFile(a: string, b: string): boolean {
+  try {
+    return realpathSync(a) === realpathSync(b);
+  } catch {
+    return false;
+  }
 }

@@ -1,5 +1,5 @@
 import { createReadStream, existsSync } from 'node:fs';
-import { parse } from 'csv-parse';
+import { CsvError, parse } from 'csv-parse';
 import type { CollectedRow, ResultFile } from '../../application/ports.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { type AtomicFile, createAtomicFile } from './atomic-file.ts';
@@ -97,11 +97,15 @@ async function* readBackCsv(path: string): AsyncGenerator<{ raw: string; resultI
   const parser = createReadStream(path).pipe(parse({ raw: true, relax_column_count: true }));
   const columns = CSV_HEADER.split(',').length;
   let first = true;
-  for await (const { record, raw } of parser as AsyncIterable<{ record: string[]; raw: string }>) {
-    const isOurs = first ? record.join(',') === CSV_HEADER : record.length === columns;
-    if (!isOurs) throw conflict(path);
-    if (!first) yield { raw: raw.endsWith('\n') ? raw : `${raw}\n`, resultId: record[columns - 1] };
-    first = false;
+  try {
+    for await (const { record, raw } of parser as AsyncIterable<{ record: string[]; raw: string }>) {
+      const isOurs = first ? record.join(',') === CSV_HEADER : record.length === columns;
+      if (!isOurs) throw conflict(path);
+      if (!first) yield { raw: raw.endsWith('\n') ? raw : `${raw}\n`, resultId: record[columns - 1] };
+      first = false;
+    }
+  } catch (error) {
+    throw error instanceof CsvError ? conflict(path) : error;
   }
 }
 

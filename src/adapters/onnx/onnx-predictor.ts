@@ -61,6 +61,9 @@ export async function createOnnxPredictor({ modelPath, threads }: OnnxPredictorO
   };
 }
 
+/** The highest of onnxruntime's levels. */
+const FATAL = 4;
+
 type Runtime = typeof import('onnxruntime-node');
 
 /**
@@ -82,6 +85,8 @@ async function loadSession(
     return await runtime.InferenceSession.create(bytes, {
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
+      // It writes past the logger, with the values of features in it; what fails is thrown anyway.
+      logSeverityLevel: FATAL,
       // Idle threads that spin would take the core from the event loop.
       extra: { session: { intra_op: { allow_spinning: '0' } } },
     });

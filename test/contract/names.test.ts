@@ -1,0 +1,174 @@
+import { existsSync, readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import * as contract from '../../src/contract/index.ts';
+import {
+  chunkJobId,
+  failedReasonOf,
+  JOB_OPTIONS,
+  MAX_CHUNK_JSON_BYTES,
+  MAX_CHUNK_PRODUCTS,
+  maxChunkProducts,
+  parseFailedReason,
+  resultIdOf,
+} from '../../src/contract/index.ts';
+import { ERROR_CODES, REJECT_CODES } from '../../src/domain/errors.ts';
+import { validRunId } from '../support/fake-wire-data.ts';
+
+const ROOT = new URL('../../', import.meta.url);
+
+function readJson(path: string): Record<string, unknown> {
+  return JSON.parse(readFileSync(new URL(path, ROOT), 'utf8'));
+}
+
+describe('the id of a result', () => {
+  it('is made of the id of its input job', () => {
+    expect(resultIdOf('night-7', 1_700_000_000_000)).toBe('r-night-7');
+  });
+
+  it('carries the timestamp too where BullMQ numbered the job, as numbers start again when a queue is wiped', () => {
+    expect(resultIdOf('12', 1_700_000_000_000)).toBe('r-12-1700000000000');
+    expect(resultIdOf('12', 1_700_000_000_001)).not.toBe(resultIdOf('12', 1_700_000_000_000));
+  });
+
+  it('is the same for the same job, and another for another', () => {
+    const jobId = fc.oneof(fc.string({ minLength: 1 }), fc.nat().map(String));
+    const timestamp = fc.integer({ min: 1_600_000_000_000, max: 1_900_000_000_000 });
+    fc.assert(
+      fc.property(jobId, jobId, timestamp, (a, b, at) => {
+        expect(resultIdOf(a, at) === resultIdOf(b, at)).toBe(a === b);
+      }),
+    );
+  });
+
+  it('is one that BullMQ takes, whoever named the job: no integer, no colon', () => {
+    const jobId = fc.oneof(fc.string({ minLength: 1 }), fc.nat().map(String), fc.constant('repeat:shop:nightly:17'));
+    fc.assert(
+      fc.property(jobId, (id) => {
+        expect(resultIdOf(id, 1)).not.toMatch(/^-?\d+$|:/);
+      }),
+    );
+  });
+});
+
+describe('the id of a chunk', () => {
+  it('differs for every chunk of every run', () => {
+    fc.assert(
+      fc.property(validRunId, fc.nat(), validRunId, fc.nat(), (run, number, otherRun, otherNumber) => {
+        const same = run === otherRun && number === otherNumber;
+        expect(chunkJobId(run, number) === chunkJobId(otherRun, otherNumber)).toBe(same);
+      }),
+    );
+  });
+
+  it('is one that BullMQ takes: no integer, no colon', () => {
+    fc.assert(
+      fc.property(fc.oneof(validRunId, fc.nat().map(String)), fc.nat(), (run, number) => {
+        expect(chunkJobId(run, number)).not.toMatch(/^-?\d+$|:/);
+      }),
+    );
+  });
+});
+
+describe('the reason of a failed job', () => {
+  const codes = [...Object.keys(ERROR_CODES), ...Object.keys(REJECT_CODES)];
+
+  it('gives its code and its sentence again', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...codes), fc.string({ unit: 'binary' }), (code, message) => {
+        expect(parseFailedReason(failedReasonOf(code, message))).toEqual({ code, message });
+      }),
+    );
+  });
+
+  it('keeps a sentence of several lines and with colons', () => {
+    const message = 'first: line\nsecond: line\r\n';
+    expect(parseFailedReason(`INVALID_JOB: ${message}`)).toEqual({ code: 'INVALID_JOB', message });
+  });
+
+  it.each([
+    { reason: 'job stalled more than allowable limit', code: 'STALLED' },
+    { reason: 'Cannot read properties of undefined', code: 'UNKNOWN' },
+    { reason: 'TypeError: x is not a function', code: 'UNKNOWN' },
+    { reason: '', code: 'UNKNOWN' },
+  ])('that BullMQ or a defect gave is kept whole: $reason', ({ reason, code }) => {
+    expect(parseFailedReason(reason)).toEqual({ code, message: reason });
+  });
+});
+
+describe('the largest chunk for a width', () => {
+  it.each([1, 2, 16, 64, 300, 1024, 5000])('of %i fits in the limit even with the longest ids and numbers', (width) => {
+    const product = { productId: '🔩'.repeat(200), features: Array(width).fill(-1.1754943508222875e-38) };
+    const productBytes = Buffer.byteLength(JSON.stringify(product)) + 1;
+    const envelopeBytes = Buffer.byteLength(JSON.stringify({ products: [], runId: 'r'.repeat(100) }));
+    const products = maxChunkProducts(width);
+    expect(products).toBeGreaterThanOrEqual(1);
+    expect(products).toBeLessThanOrEqual(MAX_CHUNK_PRODUCTS);
+    expect(products * productBytes + envelopeBytes).toBeLessThanOrEqual(MAX_CHUNK_JSON_BYTES);
+  });
+
+  it('is never less than one product', () => {
+    expect(maxChunkProducts(10_000_000)).toBe(1);
+  });
+});
+
+describe('the options of a job', () => {
+  it('try infrastructure errors 5 times with growing, scattered pauses, and keep what fails for good', () => {
+    expect(JOB_OPTIONS).toMatchObject({
+      attempts: 5,
+      backoff: { type: 'exponential', jitter: expect.any(Number) },
+      removeOnFail: false,
+    });
+  });
+});
+
+describe('the package', () => {
+  const { exports, files } = readJson('package.json') as {
+    exports: Record<string, string | { types: string; default: string }>;
+    files: string[];
+  };
+  const { compilerOptions } = readJson('tsconfig.build.json') as { compilerOptions: Record<string, unknown> };
+
+  it('exports the contract as files that the build makes and the package holds', () => {
+    expect(compilerOptions).toMatchObject({ rootDir: 'src', outDir: 'dist', declaration: true });
+    expect(files).toContain('dist');
+    const target = exports['./contract'];
+    expect(target).toEqual({ types: './dist/contract/index.d.ts', default: './dist/contract/index.js' });
+    expect(existsSync(new URL('src/contract/index.ts', ROOT))).toBe(true);
+  });
+
+  it('holds the JSON Schema files', () => {
+    expect(files).toContain('contract');
+  });
+
+  it('exports what producers and collectors need', () => {
+    expect(Object.keys(contract)).toEqual(
+      expect.arrayContaining([
+        'CONTRACT_VERSION',
+        'DEFAULT_PREFIX',
+        'JOB_OPTIONS',
+        'MAX_CHUNK_JSON_BYTES',
+        'MAX_CHUNK_PRODUCTS',
+        'MAX_PRODUCT_ID_CHARACTERS',
+        'PRODUCT_QUEUE',
+        'RESULT_QUEUE',
+        'SCHEMAS',
+        'categoriesResultSchema',
+        'categoryResultSchema',
+        'productJobSchema',
+        'productsJobSchema',
+        'parseFailedReason',
+        'resultIdOf',
+      ]),
+    );
+  });
+
+  it('names the queues as version 1 of the contract does', () => {
+    expect(contract).toMatchObject({
+      CONTRACT_VERSION: 1,
+      PRODUCT_QUEUE: 'product-categorization',
+      RESULT_QUEUE: 'product-categories',
+      DEFAULT_PREFIX: '{categorizer}',
+    });
+  });
+});

@@ -1,0 +1,50 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import type { Environment } from './processes.ts';
+
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+
+/** How long a test polls for what must come: a machine with other work is slow. */
+export const PATIENCE = { timeout: 20_000 };
+
+/** A command that a test watches and feeds while it runs. */
+export interface LiveCli {
+  /** Stays open until the test ends it, as a terminal's would. */
+  readonly stdin: Writable;
+  /** What it wrote so far. */
+  stdout(): string;
+  stderr(): string;
+  kill(signal: NodeJS.Signals): void;
+  /** Undefined while it runs. */
+  exit(): { readonly code: number | null; readonly signal: NodeJS.Signals | null } | undefined;
+  readonly ended: Promise<number | null>;
+}
+
+export function startLive(args: readonly string[], env: Environment): LiveCli {
+  const child = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env.PATH, ...env } });
+  let stdout = '';
+  let stderr = '';
+  let exit: ReturnType<LiveCli['exit']>;
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  // A command that ends early does not read the rest.
+  child.stdin.on('error', () => undefined);
+  const ended = once(child, 'close').then(([code, signal]): number | null => {
+    exit = { code, signal };
+    return code;
+  });
+  return {
+    stdin: child.stdin,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    kill: (signal) => void child.kill(signal),
+    exit: () => exit,
+    ended,
+  };
+}

@@ -1,0 +1,82 @@
+import { type Job, type JobsOptions, Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { beforeEach, inject, onTestFinished } from 'vitest';
+import { connectPatiently } from '../../src/adapters/bullmq/connection.ts';
+import { createProductWorker } from '../../src/adapters/bullmq/product-worker.ts';
+import type { CategorizeJob } from '../../src/application/categorize-job.ts';
+import { PRODUCT_JOB, PRODUCT_QUEUE } from '../../src/contract/index.ts';
+import { createFakeJobObserver, createFakeLogger } from './fake-observers.ts';
+import { uniquePrefix } from './products.ts';
+
+export const PRODUCT = { productId: 'P1', features: [1, 2] };
+
+interface WorkerOptions {
+  readonly categorizeJob?: CategorizeJob;
+  readonly concurrency?: number;
+  readonly maxProducts?: number;
+  readonly lockMs?: number;
+  /** Another Redis than that of the tests. */
+  readonly url?: string;
+}
+
+/** Gives each test of a file an input queue of its own in the real Redis, and the real worker with fakes around it. */
+export function useWorkerSetting() {
+  let prefix: string;
+  let redis: Redis;
+  let queue: Queue;
+  beforeEach(() => {
+    prefix = uniquePrefix();
+    redis = new Redis(inject('redisUrl'), { maxRetriesPerRequest: null });
+    queue = new Queue(PRODUCT_QUEUE, { connection: redis, prefix });
+    return async () => {
+      await queue.close();
+      redis.disconnect();
+    };
+  });
+
+  return {
+    prefix: () => prefix,
+    redis: () => redis,
+    queue: () => queue,
+
+    makeWorker({ url = inject('redisUrl'), ...options }: WorkerOptions = {}) {
+      const observer = createFakeJobObserver();
+      const logger = createFakeLogger();
+      const connection = connectPatiently(url, logger);
+      const worker = createProductWorker({
+        connection,
+        prefix,
+        concurrency: 8,
+        maxProducts: 1000,
+        lockMs: 30_000,
+        categorizeJob: async () => undefined,
+        observer,
+        logger,
+        ...options,
+      });
+      onTestFinished(async () => {
+        await worker.close();
+        connection.disconnect();
+      });
+      return { worker, observer, logger };
+    },
+
+    /** @returns its id */
+    async addProduct(options: JobsOptions = {}, data: unknown = PRODUCT, name: string = PRODUCT_JOB): Promise<string> {
+      const job = await queue.add(name, data, options);
+      return job.id ?? '';
+    },
+
+    /** The job as it is in Redis now. */
+    async stored(id: string): Promise<Job> {
+      const job = await queue.getJob(id);
+      if (!job) throw new Error(`no job ${id}`);
+      return job;
+    },
+
+    /** Time for a worker to take more jobs, if it wants to: it needs a round trip for each. */
+    async manyRoundTrips(): Promise<void> {
+      for (let i = 0; i < 100; i++) await redis.ping();
+    },
+  };
+}
