@@ -72,7 +72,7 @@ export interface WorkerApp {
   close(): Promise<void>;
 }
 
-/** The worker with its HTTP port. @throws CategorizerError `MODEL_…`; Error where the port is taken */
+/** The worker with its HTTP port. @throws CategorizerError `MODEL_…` or `HTTP_NOT_LISTENING` */
 export async function composeWorker(config: Config): Promise<WorkerApp> {
   const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
   const closer = createCloser();

@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   MODEL_GOLDEN_MISMATCH: 'The model does not reproduce the golden sample.',
   PREDICTOR_UNAVAILABLE: 'The predictor fails on every input, a harmless one too, or was closed.',
   SHUTTING_DOWN: 'The process is stopping and takes no more products.',
+  HTTP_NOT_LISTENING: 'The HTTP port is taken, or its address is not one of this machine.',
   REDIS_UNAVAILABLE: 'Redis does not answer.',
   REDIS_REFUSED: 'Redis answered a command with an error: memory full, no permission.',
   RUN_CONFLICT: 'Another input, or another chunk size, was sent under this run id before.',

@@ -110,7 +110,7 @@ it('SIGTERM under load: exit 0, nothing failed, nothing left active, and another
   await untilFinished(1000);
   first.kill('SIGTERM');
   expect(await first.ended).toBe(0);
-  expect(await jobsIn('active')).toBe(0);
+  expect(await jobsIn('active'), JSON.stringify(first.log())).toBe(0);
   expect(await jobsIn('waiting')).toBeGreaterThan(0);
   await addWorker();
   await untilDone(producer.queue);

@@ -1,6 +1,8 @@
-import { mkdir } from 'node:fs/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { execFileSync } from 'node:child_process';
+import { mkdir, open } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openProductSource } from '../../src/adapters/files/product-source.ts';
+import { CategorizerError } from '../../src/domain/errors.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
 import { gather } from '../support/files-tables.ts';
 
@@ -12,6 +14,7 @@ beforeEach(async () => {
 afterEach(() => workspace.remove());
 
 const stop = new AbortController().signal;
+const INTERRUPTED = new CategorizerError('INTERRUPTED', 'stopped by a signal');
 const CSV = 'product_id,f0\nP1,1\n';
 const JSON_LINES = '{"productId":"P1","features":[1]}\n';
 
@@ -72,4 +75,41 @@ describe('a product source', () => {
       message: expect.stringMatching(`^cannot read ${path}: `),
     });
   });
+
+  it.each(['csv', 'jsonl'] as const)(
+    'that is stopped ends with the reason, although a pipe gives nothing (%s)',
+    async (format) => {
+      const path = workspace.path('pipe');
+      execFileSync('mkfifo', [path]);
+      // Open for both, so that neither side waits for the other to open it.
+      const writer = await open(path, 'r+');
+      await writer.write(format === 'csv' ? 'product_id,f0\nP1,1\nP2,2\n' : JSON_LINES.repeat(2));
+      const stopping = new AbortController();
+      const source = await openProductSource({ path, format, width: 1, stop: stopping.signal });
+      const ended = vi.fn();
+      // With the first row it has all that is there, and waits for more.
+      const stopAtFirst = async () => {
+        for await (const { line } of source.rows()) if (line > 0) stopping.abort(INTERRUPTED);
+      };
+      const reading = stopAtFirst().then(ended, ended);
+      try {
+        await expect.poll(() => ended.mock.calls, { timeout: 5000 }).toEqual([[INTERRUPTED]]);
+      } finally {
+        await writer.close();
+        await reading;
+      }
+    },
+  );
+
+  it.each(['csv', 'jsonl'] as const)(
+    'that was stopped before it was opened ends with the reason (%s)',
+    async (format) => {
+      const path = await workspace.write('in', format === 'csv' ? CSV : JSON_LINES);
+      const read = async () => {
+        const source = await openProductSource({ path, format, width: 1, stop: AbortSignal.abort(INTERRUPTED) });
+        return gather(source.rows());
+      };
+      await expect(read()).rejects.toBe(INTERRUPTED);
+    },
+  );
 });

@@ -48,10 +48,13 @@ export async function connectOrFail(url: string, stop: AbortSignal): Promise<Red
   redis.on('error', (error) => {
     reason = error;
   });
-  // What takes the connection and never answers would be waited for without end.
-  const patience = AbortSignal.any([stop, AbortSignal.timeout(CONNECT_TIMEOUT_MS)]);
   const giveUp = () => redis.disconnect();
-  patience.addEventListener('abort', giveUp);
+  stop.addEventListener('abort', giveUp);
+  // What takes the connection and never answers would be waited for without end.
+  const timer = setTimeout(() => {
+    reason = `no answer for ${CONNECT_TIMEOUT_MS / 1000} s`;
+    giveUp();
+  }, CONNECT_TIMEOUT_MS);
   try {
     stop.throwIfAborted();
     await redis.connect();
@@ -59,9 +62,10 @@ export async function connectOrFail(url: string, stop: AbortSignal): Promise<Red
   } catch (error) {
     redis.disconnect();
     stop.throwIfAborted();
-    throw redisUnavailable(url, patience.aborted ? `no answer for ${CONNECT_TIMEOUT_MS / 1000} s` : (reason ?? error));
+    throw redisUnavailable(url, reason ?? error);
   } finally {
-    patience.removeEventListener('abort', giveUp);
+    clearTimeout(timer);
+    stop.removeEventListener('abort', giveUp);
   }
 }
 

@@ -42,7 +42,7 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
   const worker = new TolerantWorker(PRODUCT_QUEUE, processTracked, {
     connection,
     prefix,
-    concurrency,
+    concurrency: workload.concurrency(),
     autorun: false,
     lockDuration: lockMs,
     stalledInterval: lockMs,
@@ -63,7 +63,14 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     worker.concurrency = workload.concurrency();
   });
 
+  worker.on('drained', () => {
+    workload.drained();
+    worker.concurrency = workload.concurrency();
+  });
+
   async function processTracked(job: Job): Promise<null> {
+    workload.begin();
+    worker.concurrency = workload.concurrency();
     try {
       await workload.turnOf(job);
       return await processJob(job, categorizeJob);

@@ -1,6 +1,12 @@
 /** A job as BullMQ hands it out: the same object when it is reported as taken and when it is processed. */
 type Taken = object;
 
+/**
+ * BullMQ takes jobs one after the other up to its concurrency before it begins the first of them, and renews the locks of
+ * begun ones only. Few at a time are taken ahead, so that no lock runs out while hundreds are fetched from a far Redis.
+ */
+const TAKEN_AHEAD = 64;
+
 interface Entry {
   readonly products: number;
   readonly suspect: boolean;
@@ -13,7 +19,10 @@ export interface Workload {
   readonly jobs: number;
   /** @param suspect it stalled before, so it may kill the process */
   take(job: Taken, products: number, suspect: boolean): void;
+  begin(): void;
   finish(job: Taken): void;
+  /** The queue is empty: the next jobs begin as at the start. */
+  drained(): void;
   /** How many jobs to have in work now. */
   concurrency(): number;
   /** A suspect is begun when all that were taken before it are finished, and nothing is begun while one is in work. */
@@ -21,13 +30,15 @@ export interface Workload {
 }
 
 /**
- * Bounds what is in work: the jobs, the products in them (with large chunks fewer jobs are taken), and to one job
- * while a suspect is among them.
+ * Bounds what is in work: the jobs, the products in them (with large chunks fewer jobs are taken), to one job while a
+ * suspect is among them, and at the start to few more than are begun.
  */
 export function createWorkload(limits: { readonly jobs: number; readonly products: number }): Workload {
   const entries = new Map<Taken, Entry>();
   let products = 0;
   let suspects = 0;
+  let begun = 0;
+  let mostBegun = 0;
   return {
     get jobs() {
       return entries.size;
@@ -41,7 +52,12 @@ export function createWorkload(limits: { readonly jobs: number; readonly product
       products += itsProducts;
       if (suspect) suspects++;
     },
+    begin() {
+      begun++;
+      mostBegun = Math.max(mostBegun, begun);
+    },
     finish(job) {
+      begun--;
       const entry = entries.get(job);
       if (!entry) return;
       entries.delete(job);
@@ -49,11 +65,13 @@ export function createWorkload(limits: { readonly jobs: number; readonly product
       if (entry.suspect) suspects--;
       entry.finish();
     },
+    drained() {
+      mostBegun = begun;
+    },
     concurrency() {
       if (suspects > 0) return 1;
-      if (entries.size === 0) return limits.jobs;
-      const fitting = Math.floor((limits.products * entries.size) / products);
-      return Math.max(1, Math.min(limits.jobs, fitting));
+      const fitting = entries.size === 0 ? limits.jobs : Math.floor((limits.products * entries.size) / products);
+      return Math.max(1, Math.min(limits.jobs, fitting, mostBegun + TAKEN_AHEAD));
     },
     async turnOf(job) {
       if (suspects === 0) return;

@@ -10,6 +10,8 @@ import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { describe } from '../../domain/features.ts';
 
 const BODY_LIMIT = '1mb';
+/** How long requests that are under way may take after the port is closed. */
+const CLOSE_GRACE_MS = 2000;
 const REQUEST_ID = /^[\w.:-]{1,100}$/;
 
 export interface HttpServerOptions {
@@ -30,7 +32,7 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-/** Health, readiness, metrics and single predictions. @throws Error where the port is taken */
+/** Health, readiness, metrics and single predictions. @throws CategorizerError `HTTP_NOT_LISTENING` */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { host, port, logger } = options;
   const server = createServer(createApp(options));
@@ -42,8 +44,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     port: actual,
     close() {
       closing ??= new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
+        // A client that never finishes its request must not hold up the end.
+        const timer = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
+        server.close(() => {
+          clearTimeout(timer);
+          resolve();
+        });
       });
       return closing;
     },
@@ -52,9 +58,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 
 function listen(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    const refuse = (cause: Error) => {
+      const message = `cannot listen on ${host}:${port}: ${cause.message} (see HTTP_HOST and HTTP_PORT)`;
+      reject(new CategorizerError('HTTP_NOT_LISTENING', message, { cause }));
+    };
+    server.once('error', refuse);
     server.listen(port, host, () => {
-      server.off('error', reject);
+      server.off('error', refuse);
       resolve();
     });
   });

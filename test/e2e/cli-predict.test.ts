@@ -1,0 +1,173 @@
+import { execFileSync } from 'node:child_process';
+import { mkdir, stat } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { PATIENCE, startLive } from '../support/cli-live.ts';
+import { openQueues } from '../support/cli-queues.ts';
+import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
+import { readRows, untilDone } from '../support/load.ts';
+import { runCli, startWorker } from '../support/processes.ts';
+import { makeProducts, toCsv, WIDTH } from '../support/products.ts';
+
+const HEADER = 'product_id,category_code,confidence,reject_code,reject_message,model_version,result_id';
+// Nothing listens on port 1: predict needs no queue.
+const env = { REDIS_URL: 'redis://127.0.0.1:1' };
+
+let workspace: Workspace;
+
+beforeEach(async () => {
+  workspace = await createWorkspace();
+});
+afterEach(() => workspace.remove());
+
+const predict = (args: readonly string[], input?: string) => runCli(['predict', ...args], { env, input });
+const vectorOf = (value: number | string) => Array.from({ length: WIDTH }, () => value).join(',');
+
+/** A file with one good product of each category and a bad row of each kind between them. */
+const MIXED = [
+  toCsv([]).trimEnd(),
+  `P1,${vectorOf(0)}`,
+  'P2,1,2',
+  `P3,${vectorOf(3)}`,
+  `"P,4",${vectorOf('x')}`,
+  `,${vectorOf(3)}`,
+  `P6,${vectorOf(3e38)}`,
+  `"P""7",${vectorOf(-3)}`,
+  '',
+].join('\n');
+
+describe('predict', () => {
+  it('prints a row for each product in the order of the input, and the summary on stderr', async () => {
+    const { code, stdout, stderr } = await predict([await workspace.write('c.csv', MIXED)]);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines[0]).toBe(HEADER);
+    expect(lines.slice(1).map((line) => line.replace(/(,[01]\.\d+|,1),,,/, ',CONFIDENCE,,,'))).toEqual([
+      expect.stringMatching(/^P1,AUTOPECAS,CONFIDENCE,,,[0-9a-z]+,$/),
+      expect.stringMatching(/^,,,INVALID_ROW,"expected 17 columns, got 3",\w+,$/),
+      expect.stringMatching(/^P3,INFORMATICA,CONFIDENCE,,,\w+,$/),
+      expect.stringMatching(/^"P,4",,,NON_FINITE_FEATURE,"feature 0 .*""x""",\w+,$/),
+      expect.stringMatching(/^,,,INVALID_PRODUCT_ID,.+,\w+,$/),
+      expect.stringMatching(/^P6,,,PREDICTION_FAILED,.+,\w+,$/),
+      expect.stringMatching(/^"P""7",MATERIAL_CONSTRUCAO,CONFIDENCE,,,\w+,$/),
+    ]);
+    expect(stderr).toMatch(/^products +7\ncategorized +3 \(.*INFORMATICA 1.*\)\nrejected +4 \(.+\)\n$/);
+    expect(code).toBe(3);
+  });
+
+  it('gives JSON lines where --out ends so, and one JSON object as the summary', async () => {
+    const out = workspace.path('out.jsonl');
+    const { code, stdout, stderr } = await predict([await workspace.write('c.csv', MIXED), '--out', out, '--json']);
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toEqual({
+      out,
+      products: 7,
+      categorized: 3,
+      rejected: 4,
+      byCategory: { AUTOPECAS: 1, INFORMATICA: 1, MATERIAL_CONSTRUCAO: 1 },
+      rejectedByCode: { INVALID_ROW: 1, NON_FINITE_FEATURE: 1, INVALID_PRODUCT_ID: 1, PREDICTION_FAILED: 1 },
+    });
+    expect(code).toBe(3);
+    const rows = await readRows(out);
+    expect(rows.map(({ productId, categoryCode, reject }) => [productId, categoryCode ?? reject?.code])).toEqual([
+      ['P1', 'AUTOPECAS'],
+      [null, 'INVALID_ROW'],
+      ['P3', 'INFORMATICA'],
+      ['P,4', 'NON_FINITE_FEATURE'],
+      ['', 'INVALID_PRODUCT_ID'],
+      ['P6', 'PREDICTION_FAILED'],
+      ['P"7', 'MATERIAL_CONSTRUCAO'],
+    ]);
+    expect(await workspace.names()).toEqual(['c.csv', 'out.jsonl']);
+  });
+
+  it('reads standard input, in the format that is said', async () => {
+    const line = `{"productId":"P1","features":[${vectorOf(3)}]}\n`;
+    const { code, stdout } = await predict(['-', '--format', 'jsonl'], line);
+    expect(stdout).toMatch(new RegExp(`^${HEADER}\nP1,INFORMATICA,[01][.\\d]*,,,\\w+,\n$`));
+    expect(code).toBe(0);
+  });
+
+  it('of a header and nothing else is done, with a header and nothing else', async () => {
+    const { code, stdout } = await predict(['-'], toCsv([]));
+    expect(stdout).toBe(`${HEADER}\n`);
+    expect(code).toBe(0);
+  });
+
+  it('says of every product what the worker says', async () => {
+    const file = await workspace.write('c.csv', toCsv(makeProducts(700)));
+    const queues = openQueues(inject('redisUrl'));
+    const worker = await startWorker(queues.env);
+    try {
+      const sent = await runCli(['enqueue', file, '--run', 'R', '--chunk-size', '50'], { env: queues.env });
+      expect(sent.code).toBe(0);
+      await untilDone(queues.products);
+      await runCli(['results', '--run', 'R', '--out', workspace.path('queue.jsonl')], { env: queues.env });
+      expect((await predict([file, '--out', workspace.path('here.jsonl')])).code).toBe(0);
+      const here = await readRows(workspace.path('here.jsonl'));
+      const onQueue = new Map((await readRows(workspace.path('queue.jsonl'))).map((row) => [row.productId, row]));
+      expect([...onQueue.keys()].sort()).toEqual(here.map(({ productId }) => productId).sort());
+      for (const { productId, categoryCode, confidence } of here) {
+        const same = onQueue.get(productId);
+        expect(same?.categoryCode).toBe(categoryCode);
+        expect(same?.confidence).toBeCloseTo(Number(confidence), 5);
+      }
+    } finally {
+      worker.kill('SIGTERM');
+      await worker.ended;
+      await queues.close();
+    }
+  });
+});
+
+describe('predict that fails', () => {
+  it.each([
+    ['a file that is not there', undefined, /^INPUT_NOT_READABLE: .*ENOENT/],
+    ['a width that is not the model’s', 'product_id,f0\nP1,1\n', /^WRONG_WIDTH: .*expects 16 feature columns.*got 1/],
+    ['a CSV that breaks off inside quotes', `${MIXED}"P8,1`, /^INPUT_NOT_READABLE: .*c\.csv/],
+  ])('at %s leaves the output as it was', async (_case, content, message) => {
+    if (content !== undefined) await workspace.write('c.csv', content);
+    await workspace.write('out.csv', 'of yesterday\n');
+    const { code, stdout, stderr } = await predict([workspace.path('c.csv'), '--out', workspace.path('out.csv')]);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(message);
+    expect(code).toBe(1);
+    expect(await workspace.read('out.csv')).toBe('of yesterday\n');
+    expect((await workspace.names()).filter((name) => name !== 'c.csv')).toEqual(['out.csv']);
+  });
+
+  it.each([
+    ['a directory that is not there', 'nowhere/out.csv'],
+    ['a directory', 'directory'],
+  ])('because the output is in %s says so and leaves nothing', async (_case, out) => {
+    await mkdir(workspace.path('directory'));
+    const file = await workspace.write('c.csv', toCsv(makeProducts(3)));
+    const { code, stdout, stderr } = await predict([file, '--out', workspace.path(out)]);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^OUTPUT_NOT_WRITABLE: cannot write .+\n$/);
+    expect(code).toBe(1);
+    expect(await workspace.names()).toEqual(['c.csv', 'directory']);
+  });
+
+  it('because the output is no regular file leaves that alone', async () => {
+    execFileSync('mkfifo', [workspace.path('pipe')]);
+    const file = await workspace.write('c.csv', toCsv(makeProducts(3)));
+    const { code } = await predict([file, '--out', workspace.path('pipe')]);
+    expect((await stat(workspace.path('pipe'))).isFIFO()).toBe(true);
+    expect(code).toBe(1);
+  });
+
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('at the first %s while standard input gives nothing ends with %i', async (signal, exitCode) => {
+    const cli = startLive(['predict', '-'], { ...env, BATCH_MAX_ROWS: '1' });
+    try {
+      cli.stdin.write(toCsv(makeProducts(4)));
+      await expect.poll(cli.stdout, PATIENCE).toContain('\nP-1-2,');
+      cli.kill(signal);
+      await expect.poll(cli.exit, { timeout: 5_000 }).toEqual({ code: exitCode, signal: null });
+    } finally {
+      cli.kill('SIGKILL');
+      await cli.ended;
+    }
+  });
+});
