@@ -12,7 +12,10 @@ const settings = z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'a
 
 const envExample = `# Every setting with its default. An empty value counts as not set.
 ${Object.entries(settings)
-  .map(([name, { description, default: value }]) => `\n# ${description}\n${value === undefined ? '# ' : ''}${name}=${value ?? ''}`)
+  .map(
+    ([name, { description, default: value }]) =>
+      `\n# ${description}\n${value === undefined ? '# ' : ''}${name}=${value ?? ''}`,
+  )
   .join('\n')}
 `;
 

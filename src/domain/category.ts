@@ -1,5 +1,5 @@
 /** A category of the model's list; its index in that list is what the tensors and packed results carry. */
-export interface Category {
+interface Category {
   readonly code: string;
   readonly name: string;
 }

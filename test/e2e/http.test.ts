@@ -38,7 +38,8 @@ describe('POST /predict', () => {
   it('gives the same category and probability as the predict command', async () => {
     const products = makeProducts(6);
     const input = products.map((product) => `${JSON.stringify(product)}\n`).join('');
-    const { stdout } = await runCli(['predict', '-'], { input });
+    const { code, stdout, stderr } = await runCli(['predict', '-'], { input });
+    expect(code, stderr).toBe(0);
     const said = stdout.trimEnd().split('\n').slice(1);
     const answers = await Promise.all(products.map(({ features }) => postPredict(worker, { features })));
     for (const [i, { status, body }] of answers.entries()) {

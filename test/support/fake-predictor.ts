@@ -3,7 +3,7 @@ import type { FeatureMatrix } from '../../src/domain/features.ts';
 import { emptyPredictions, type PredictionBatch } from '../../src/domain/prediction.ts';
 
 /** The first feature of a row is its number; the second says what the model does with it. */
-export const ROW_KIND = { good: 0, poison: 1, notFinite: 2 } as const;
+const ROW_KIND = { good: 0, poison: 1, notFinite: 2 } as const;
 export type RowKind = keyof typeof ROW_KIND;
 
 export const FAKE_MODEL = {
