@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { lstat, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createAtomicFile } from '../../src/adapters/files/atomic-file.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
@@ -58,14 +58,16 @@ describe('an atomic file', () => {
     expect(await readFile(path, 'utf8')).toBe('new');
   });
 
-  it('removes what a crash left, with nothing of it kept', async () => {
-    // No process has this id: it is above the largest that Linux gives.
-    await writeFile(`${path}.4194305.tmp`, LARGE);
+  it('removes what a crash left a day ago, and not what another writes', async () => {
+    await writeFile(`${path}.0123abcd.tmp`, LARGE);
+    const longAgo = new Date(Date.now() - 25 * 3600 * 1000);
+    await utimes(`${path}.0123abcd.tmp`, longAgo, longAgo);
+    await writeFile(`${path}.4567cdef.tmp`, 'somebody writes this now');
     const file = await createAtomicFile(path);
     await file.write('new');
     await file.commit();
     expect(await readFile(path, 'utf8')).toBe('new');
-    expect(await workspace.names()).toEqual(['out.txt']);
+    expect(await workspace.names()).toEqual(['out.txt', 'out.txt.4567cdef.tmp']);
   });
 
   it.each(['nowhere/out.txt', 'file/out.txt'])('in %s, which is no directory, says so', async (name) => {

@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 
 const BUFFER_CHARACTERS = 1 << 18;
+const LEFTOVER_MS = 24 * 3600 * 1000;
 
 /** A text file that appears whole or not at all. */
 export interface AtomicFile {
@@ -16,14 +18,20 @@ export interface AtomicFile {
 /** Writes beside `path` until it is committed. @throws CategorizerError `OUTPUT_NOT_WRITABLE` */
 export async function createAtomicFile(path: string): Promise<AtomicFile> {
   const target = await explain(path, () => findTarget(path));
-  const temporary = `${target}.${process.pid}.tmp`;
+  const temporary = `${target}.${randomBytes(4).toString('hex')}.tmp`;
+  const before = await versionOf(target);
   const handle = await explain(path, async () => {
-    await refuseSecondWriter(target);
-    return open(temporary, 'w');
+    await removeLeftovers(target);
+    return open(temporary, 'wx');
   });
-  openHere.add(temporary);
   let buffered = '';
   let done = false;
+
+  /** Of two that write the same file at once the second would take away what the first wrote. */
+  async function refuseIfChanged(): Promise<void> {
+    if ((await versionOf(target)) === before) return;
+    throw new Error('it was changed by something else meanwhile; run the command again');
+  }
 
   async function flush(): Promise<void> {
     const text = buffered;
@@ -41,51 +49,37 @@ export async function createAtomicFile(path: string): Promise<AtomicFile> {
       await explain(path, async () => {
         await handle.sync();
         await handle.close();
+        await refuseIfChanged();
         await rename(temporary, target);
         done = true;
-        openHere.delete(temporary);
         await syncDirectory(dirname(target));
       });
     },
     async abort() {
       if (done) return;
       done = true;
-      openHere.delete(temporary);
       await handle.close();
       await rm(temporary, { force: true });
     },
   };
 }
 
-/** What this process writes at the moment. */
-const openHere = new Set<string>();
-
-/**
- * Of two that write the same file the slower would take away what the faster wrote. The process id in the name of a
- * temporary file tells a living writer from what a crash left, which is removed.
- */
-async function refuseSecondWriter(target: string): Promise<void> {
+/** What a crash left behind, long enough ago that nobody writes it any more. */
+async function removeLeftovers(target: string): Promise<void> {
   const directory = dirname(target);
   const prefix = `${basename(target)}.`;
   for (const name of await readdir(directory)) {
-    const pid = name.startsWith(prefix) ? /^(\d+)\.tmp$/.exec(name.slice(prefix.length))?.[1] : undefined;
-    if (pid === undefined) continue;
+    if (!name.startsWith(prefix) || !/^[0-9a-f]{8}\.tmp$/.test(name.slice(prefix.length))) continue;
     const path = join(directory, name);
-    if (openHere.has(path) || (Number(pid) !== process.pid && isAlive(Number(pid)))) {
-      throw new Error(`process ${pid} is writing it (if not, delete ${path})`);
-    }
-    await rm(path, { force: true });
+    const stats = await stat(path).catch(() => undefined);
+    if (stats && Date.now() - stats.mtimeMs > LEFTOVER_MS) await rm(path, { force: true });
   }
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // Somebody else's process may not be asked, but it is there.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
-  }
+/** Tells whether a file is still what it was. */
+async function versionOf(path: string): Promise<string> {
+  const stats = await stat(path).catch(() => undefined);
+  return stats ? `${stats.ino} ${stats.size} ${stats.mtimeMs}` : 'absent';
 }
 
 /** What a rename would replace: the file behind a link, and never anything that is no regular file (a pipe, /dev/null). */

@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
+import { PassThrough, type Readable } from 'node:stream';
 import type { ProductSource, SourceRow } from '../../application/ports.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { readCsvRows } from './csv-rows.ts';
@@ -29,10 +29,9 @@ export async function openProductSource(options: {
   readonly stop: AbortSignal;
 }): Promise<FileProductSource> {
   const { path, width, stop } = options;
-  const { stream, total } = await openStream(path);
-  const end = () => stream.destroy(stop.reason);
-  stop.addEventListener('abort', end, { once: true });
-  stream.once('close', () => stop.removeEventListener('abort', end));
+  stop.throwIfAborted();
+  const { input, total } = await openInput(path);
+  const stream = endedBy(stop, input);
   try {
     const format = options.format ?? (await sniffFormat(stream));
     const { header, rows } =
@@ -41,7 +40,7 @@ export async function openProductSource(options: {
       format,
       header,
       rows: () => explained(path, rows),
-      progress: () => ({ read: 'bytesRead' in stream ? Number(stream.bytesRead) : 0, total }),
+      progress: () => ({ read: 'bytesRead' in input ? Number(input.bytesRead) : 0, total }),
     };
   } catch (error) {
     stream.destroy();
@@ -49,15 +48,31 @@ export async function openProductSource(options: {
   }
 }
 
-async function openStream(path: string): Promise<{ stream: Readable; total?: number }> {
-  if (path === '-') return { stream: process.stdin };
+async function openInput(path: string): Promise<{ input: Readable; total?: number }> {
+  if (path === '-') return { input: process.stdin };
   try {
     const handle = await open(path);
     const stats = await handle.stat();
-    return { stream: handle.createReadStream(), total: stats.isFile() ? stats.size : undefined };
+    return { input: handle.createReadStream(), total: stats.isFile() ? stats.size : undefined };
   } catch (error) {
     throw notReadable(path, error);
   }
+}
+
+/**
+ * The same bytes in a stream that ends at once when it is told to. A stream of a file does not: it waits for the read that
+ * it has begun, which in an idle pipe never ends.
+ */
+function endedBy(stop: AbortSignal, input: Readable): Readable {
+  const stream = input.pipe(new PassThrough());
+  const end = () => stream.destroy(stop.reason);
+  stop.addEventListener('abort', end, { once: true });
+  stream.once('close', () => {
+    stop.removeEventListener('abort', end);
+    input.destroy();
+  });
+  input.once('error', (error) => stream.destroy(error));
+  return stream;
 }
 
 /** Looks at the first characters and puts them back. */
