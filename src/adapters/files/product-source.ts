@@ -72,6 +72,8 @@ function endedBy(stop: AbortSignal, input: Readable): Readable {
     input.destroy();
   });
   input.once('error', (error) => stream.destroy(error));
+  // It keeps its error for whoever reads it, who may come later.
+  stream.on('error', () => undefined);
   return stream;
 }
 
