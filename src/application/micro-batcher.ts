@@ -6,9 +6,10 @@
  * one runs at a time: what arrives meanwhile makes the next one larger, which trades a little latency for throughput.
  */
 import { CategorizerError, messageOf } from '../domain/errors.ts';
-import type { FeatureMatrix } from '../domain/features.ts';
+import { type FeatureMatrix, sliceRows } from '../domain/features.ts';
 import { emptyPredictions, type PredictionBatch, slicePredictions, writePredictions } from '../domain/prediction.ts';
 import type { BatchObservation, BatchObserver, CategoryPredictor, Clock, FlushReason, Origin } from './ports.ts';
+import { predictRows } from './predict-rows.ts';
 
 export interface MicroBatcherOptions {
   readonly predictor: CategoryPredictor;
@@ -154,66 +155,13 @@ export function createMicroBatcher(options: MicroBatcherOptions): MicroBatcher {
       origins: pieces.flatMap(({ submission }) => submission.origin ?? []),
     });
     try {
-      const predictions = await predictRows(features, batch);
+      const predictions = await predictRows(predictor, features, batch);
       batch.finished(predictions);
       giveBack(pieces, predictions, batch);
     } catch (thrown) {
       const error = thrown instanceof Error ? thrown : new Error(messageOf(thrown));
       batch.finished(error);
       for (const { submission } of pieces) fail(submission, error);
-    }
-  }
-
-  async function run(features: FeatureMatrix): Promise<PredictionBatch> {
-    const predictions = await predictor.predict(features);
-    if (predictions.rows !== features.rows) {
-      throw new Error(`the predictor gave ${predictions.rows} rows for ${features.rows}`);
-    }
-    return predictions;
-  }
-
-  /** Runs a batch; rows that the model fails on have no category in what comes back. */
-  async function predictRows(features: FeatureMatrix, batch: BatchObservation): Promise<PredictionBatch> {
-    let result: PredictionBatch | undefined;
-    let modelWorks: Promise<void> | undefined;
-
-    async function predictRange(start: number, rows: number): Promise<void> {
-      const range = sliceRows(features, start, rows);
-      try {
-        const predictions = await batch.predict(rows, () => run(range));
-        if (rows === features.rows) result = predictions;
-        else writePredictions(resultSoFar(), start, predictions);
-      } catch (error) {
-        if (error instanceof CategorizerError && error.retryable) throw error;
-        if (rows === 1) {
-          // A row that fails alone is to blame only if the model can do anything at all.
-          modelWorks ??= checkModelWorks();
-          await modelWorks;
-          resultSoFar();
-        } else {
-          const half = Math.floor(rows / 2);
-          await predictRange(start, half);
-          await predictRange(start + half, rows - half);
-        }
-      }
-    }
-
-    function resultSoFar(): PredictionBatch {
-      result ??= emptyPredictions(features.rows, categories);
-      return result;
-    }
-
-    await predictRange(0, features.rows);
-    return resultSoFar();
-  }
-
-  /** @throws CategorizerError `PREDICTOR_UNAVAILABLE` where the model fails even on a row of zeros. */
-  async function checkModelWorks(): Promise<void> {
-    try {
-      await run({ rows: 1, width, values: new Float32Array(width) });
-    } catch (cause) {
-      const message = `the model fails on every row, zeros too: ${messageOf(cause)}`;
-      throw new CategorizerError('PREDICTOR_UNAVAILABLE', message, { retryable: true, cause });
     }
   }
 
@@ -259,11 +207,6 @@ export function createMicroBatcher(options: MicroBatcherOptions): MicroBatcher {
   }
 
   return { submit, drain, close };
-}
-
-function sliceRows(features: FeatureMatrix, start: number, rows: number): FeatureMatrix {
-  const { width, values } = features;
-  return { rows, width, values: values.subarray(start * width, (start + rows) * width) };
 }
 
 /** One matrix of all pieces. A single piece is not copied, which is the common case for large chunks. */

@@ -10,6 +10,12 @@ export interface FeatureMatrix {
   readonly values: Float32Array;
 }
 
+/** A view of some rows; it shares the memory of `features`. */
+export function sliceRows(features: FeatureMatrix, start: number, rows: number): FeatureMatrix {
+  const { width, values } = features;
+  return { rows, width, values: values.subarray(start * width, (start + rows) * width) };
+}
+
 /**
  * Checks one feature vector and writes it to `target` at `offset`.
  *

@@ -15,7 +15,7 @@ import { makeProducts, type TestProduct, uniquePrefix } from '../support/product
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 /** Jobs of a killed worker are free again after so long; the default of 30 s would make these tests long. */
-const JOB_LOCK_MS = '1000';
+const JOB_LOCK_MS = '2000';
 const RUN = 'chaos';
 
 let redis: RedisServer;

@@ -30,7 +30,7 @@ function randomPause(random: () => number): Promise<void> {
 
 it('workers and collectors killed at random moments: each product is in the file once, with its category', async () => {
   const random = seededRandom(Number(process.env.SOAK_SEED ?? 20261122));
-  const env: Environment = { REDIS_URL: redis.url, QUEUE_PREFIX: uniquePrefix(), JOB_LOCK_MS: '1000' };
+  const env: Environment = { REDIS_URL: redis.url, QUEUE_PREFIX: uniquePrefix(), JOB_LOCK_MS: '2000' };
   const products = makeProducts(60_000, 9);
   const expected = await predictedCategories(products, directory);
   const producer = createProducer(redis.url, env.QUEUE_PREFIX);
