@@ -218,7 +218,7 @@ export interface QueueApp {
   close(): Promise<void>;
 }
 
-/** What looks at the queues and collects from them. @throws CategorizerError `REDIS_UNAVAILABLE` */
+/** What looks at the queues and collects from them. @throws as `composeEnqueue` does */
 export async function composeQueues(config: Config, stop: AbortSignal): Promise<QueueApp> {
   const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
   const connection = await connectOrFail(config.REDIS_URL, stop);

@@ -1,4 +1,5 @@
 import { CategorizerError } from '../domain/errors.ts';
+import { type Counts, increment } from './counts.ts';
 import type { CollectedResult, CollectedRow, ResultFile, ResultQueue } from './ports.ts';
 
 const REMOVE_PAGE = 500;
@@ -73,8 +74,8 @@ export async function collectResults(
 
 /** Counts outcomes. */
 export function createTally() {
-  const byCategory: Record<string, number> = {};
-  const rejectedByCode: Record<string, number> = {};
+  const byCategory: Counts = {};
+  const rejectedByCode: Counts = {};
   let products = 0;
   let rejected = 0;
   return {
@@ -83,9 +84,9 @@ export function createTally() {
         products++;
         if (reject) {
           rejected++;
-          rejectedByCode[reject.code] = (rejectedByCode[reject.code] ?? 0) + 1;
+          increment(rejectedByCode, reject.code);
         } else if (categoryCode !== undefined) {
-          byCategory[categoryCode] = (byCategory[categoryCode] ?? 0) + 1;
+          increment(byCategory, categoryCode);
         }
       }
     },

@@ -1,6 +1,7 @@
 import { CategorizerError, messageOf, type RejectReason } from '../domain/errors.ts';
 import { readFeatures } from '../domain/features.ts';
 import { checkProductId } from '../domain/product.ts';
+import { type Counts, increment } from './counts.ts';
 import type { Clock, OutgoingChunk, ProductQueue, ProductSource, RejectSink, SourceRow } from './ports.ts';
 
 /** Products in one round trip to Redis, about: enough to hide its time, little enough for memory. */
@@ -55,7 +56,7 @@ export async function enqueueProducts(
   const { source, queue, rejects, clock } = ports;
   const { runId, chunkSize, maxWaitingJobs, width, stop, onProgress } = options;
   const scratch = new Float32Array(width);
-  const rejectedByCode: Record<string, number> = {};
+  const rejectedByCode: Counts = {};
   let products = 0;
   let enqueued = 0;
   let jobs = 0;
@@ -98,7 +99,7 @@ export async function enqueueProducts(
       const reason = whyRejected(row, scratch);
       if (reason) {
         rejected++;
-        rejectedByCode[reason.code] = (rejectedByCode[reason.code] ?? 0) + 1;
+        increment(rejectedByCode, reason.code);
         await rejects.write(row, reason);
         continue;
       }
@@ -127,6 +128,6 @@ function throwIfStopped(stop: AbortSignal): void {
 function saysHowToGoOn(error: unknown, { runId, enqueued, jobs }: EnqueueSummary): unknown {
   if (!(error instanceof CategorizerError)) return error;
   const { retryable } = error;
-  const advice = `${enqueued} products in ${jobs} jobs were sent; the same command with --run ${runId} sends the rest, and none twice`;
+  const advice = `${enqueued} products in ${jobs} jobs were sent; the same command with --run ${runId} sends the rest, and no product is in the results twice`;
   return new CategorizerError(error.code, `${messageOf(error)} (${advice})`, { retryable, cause: error });
 }

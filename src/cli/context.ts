@@ -1,4 +1,4 @@
-import { InvalidArgumentError, Option } from 'commander';
+import { Argument, InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../config.ts';
 import { runIdSchema } from '../contract/index.ts';
 
@@ -43,6 +43,14 @@ export function runOption(description: string): Option {
   });
 }
 
+/** The file of products that a command reads. */
+export function productsArgument(): Argument {
+  return new Argument(
+    '<file>',
+    'CSV with a header (product_id, f0 … fN) or JSON lines ({"productId", "features"}); - for standard input',
+  );
+}
+
 export function formatOption(description: string): Option {
   return new Option('--format <format>', description).choices(['csv', 'jsonl']);
 }
@@ -64,4 +72,9 @@ export function formatFields(fields: Readonly<Record<string, string | number>>):
 export function formatCounts(counts: Readonly<Record<string, number>>): string {
   const entries = Object.entries(counts).sort(([, a], [, b]) => b - a);
   return entries.length === 0 ? '-' : entries.map(([name, count]) => `${name} ${count}`).join(', ');
+}
+
+/** `3 (A 2, B 1)`; `0` where there is nothing to tell apart. */
+export function formatTotal(total: number, counts: Readonly<Record<string, number>>): string {
+  return total === 0 ? '0' : `${total} (${formatCounts(counts)})`;
 }

@@ -8,10 +8,11 @@ import { maxChunkProducts } from '../contract/index.ts';
 import {
   type CommandContext,
   EXIT,
-  formatCounts,
   formatFields,
   formatOption,
+  formatTotal,
   integerOption,
+  productsArgument,
   runOption,
 } from './context.ts';
 import { createProgress } from './progress.ts';
@@ -30,10 +31,7 @@ interface Options {
 export function enqueueCommand(context: CommandContext): Command {
   return new Command('enqueue')
     .description('send the products of a file to the queue')
-    .argument(
-      '<file>',
-      'CSV with a header (product_id, f0 … fN) or JSON lines ({"productId", "features"}); - for standard input',
-    )
+    .addArgument(productsArgument())
     .addOption(runOption('name of this import; results are collected by it (default: time and a random part)'))
     .addOption(formatOption('format of the input (default: told from its first character)'))
     .option(
@@ -59,7 +57,7 @@ export function enqueueCommand(context: CommandContext): Command {
     .addHelpText(
       'after',
       `
-The same command with the same --run sends no product twice. Exit code 3: done, but some products were rejected.
+The same command with the same --run goes on: no product is in the results twice. Exit code 3: done, but some products were rejected.
 
 Examples:
   $ categorizer enqueue catalogue.csv --run night-2026-11-22
@@ -154,7 +152,7 @@ function describeSummary(summary: EnqueueSummary, rejectFiles: readonly string[]
     run: runId,
     products,
     enqueued: `${enqueued} in ${jobs} jobs`,
-    rejected: rejected === 0 ? 0 : `${rejected} (${formatCounts(rejectedByCode)})`,
+    rejected: formatTotal(rejected, rejectedByCode),
     ...(rejectFiles.length > 0 && { 'reject files': rejectFiles.join(', ') }),
   });
 }

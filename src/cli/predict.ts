@@ -1,7 +1,15 @@
 import { Command } from 'commander';
 import { predictSource } from '../application/predict-source.ts';
 import { composePredict, openProductSource, openResultFile } from '../composition.ts';
-import { type CommandContext, EXIT, formatCounts, formatFields, formatOption, outputFormat } from './context.ts';
+import {
+  type CommandContext,
+  EXIT,
+  formatFields,
+  formatOption,
+  formatTotal,
+  outputFormat,
+  productsArgument,
+} from './context.ts';
 
 interface Options {
   out: string;
@@ -12,10 +20,7 @@ interface Options {
 export function predictCommand(context: CommandContext): Command {
   return new Command('predict')
     .description('categorize the products of a file here, with no queue and no server')
-    .argument(
-      '<file>',
-      'CSV with a header (product_id, f0 … fN) or JSON lines ({"productId", "features"}); - for standard input',
-    )
+    .addArgument(productsArgument())
     .addOption(formatOption('format of the input (default: told from its first character)'))
     .option('--out <file>', 'where to; - for standard output', '-')
     .option('--json', 'print the summary as JSON (with --out FILE)')
@@ -52,8 +57,8 @@ async function predict(path: string, options: Options, context: CommandContext):
         ? JSON.stringify({ out, ...summary })
         : formatFields({
             products: summary.products,
-            categorized: `${summary.categorized} (${formatCounts(summary.byCategory)})`,
-            rejected: summary.rejected === 0 ? 0 : `${summary.rejected} (${formatCounts(summary.rejectedByCode)})`,
+            categorized: formatTotal(summary.categorized, summary.byCategory),
+            rejected: formatTotal(summary.rejected, summary.rejectedByCode),
             ...(out !== '-' && { file: out }),
           }),
     );

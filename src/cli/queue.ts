@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { type Counts, increment } from '../application/counts.ts';
 import type { QueueDepth } from '../application/ports.ts';
 import { composeQueues, type QueueApp } from '../composition.ts';
 import { type CommandContext, formatCounts, runOption } from './context.ts';
@@ -24,8 +25,8 @@ function statusCommand(context: CommandContext): Command {
       withQueues(context, async ({ monitor }) => {
         const queues = await monitor.depths();
         const workers = await monitor.workers();
-        const failedByCode: Record<string, number> = {};
-        for await (const { code } of monitor.failed()) failedByCode[code] = (failedByCode[code] ?? 0) + 1;
+        const failedByCode: Counts = {};
+        for await (const { code } of monitor.failed()) increment(failedByCode, code);
         context.print(
           options.json
             ? JSON.stringify({ queues, workers, failedByCode })

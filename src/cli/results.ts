@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { collectResults } from '../application/collect-results.ts';
+import { type Counts, increment } from '../application/counts.ts';
 import type { QueueMonitor } from '../application/ports.ts';
 import { composeQueues, openResultFile } from '../composition.ts';
 import { CategorizerError } from '../domain/errors.ts';
@@ -9,6 +10,7 @@ import {
   formatCounts,
   formatFields,
   formatOption,
+  formatTotal,
   outputFormat,
   runOption,
 } from './context.ts';
@@ -73,8 +75,8 @@ async function results(options: Options, context: CommandContext): Promise<void>
         : formatFields({
             ...(runId !== undefined && { run: runId }),
             products: summary.products,
-            categorized: `${summary.categorized} (${formatCounts(summary.byCategory)})`,
-            rejected: summary.rejected === 0 ? 0 : `${summary.rejected} (${formatCounts(summary.rejectedByCode)})`,
+            categorized: formatTotal(summary.categorized, summary.byCategory),
+            rejected: formatTotal(summary.rejected, summary.rejectedByCode),
             'failed jobs':
               failures === 0 ? 0 : `${failures} (${formatCounts(failedJobs)}); see: categorizer queue status`,
             ...(summary.duplicates > 0 && { 'collected before': `${summary.duplicates} results, dropped` }),
@@ -114,11 +116,11 @@ async function pause(ms: number, stop: AbortSignal): Promise<void> {
   if (stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was taken off the queue');
 }
 
-async function countFailed(monitor: QueueMonitor, runId: string | undefined): Promise<Record<string, number>> {
-  const byCode: Record<string, number> = {};
+async function countFailed(monitor: QueueMonitor, runId: string | undefined): Promise<Counts> {
+  const byCode: Counts = {};
   for await (const job of monitor.failed()) {
     if (runId !== undefined && job.runId !== runId) continue;
-    byCode[job.code] = (byCode[job.code] ?? 0) + 1;
+    increment(byCode, job.code);
   }
   return byCode;
 }

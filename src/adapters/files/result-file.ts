@@ -111,13 +111,13 @@ async function* readBackCsv(path: string): AsyncGenerator<{ raw: string; resultI
 
 async function* readBackJsonLines(path: string): AsyncGenerator<{ raw: string; resultId: string }> {
   for await (const { raw } of readJsonLinesRows(createReadStream(path))) {
-    const resultId = resultIdOf(raw);
+    const resultId = readResultId(raw);
     if (resultId === undefined) throw conflict(path);
     yield { raw: `${raw}\n`, resultId };
   }
 }
 
-function resultIdOf(json: string): string | undefined {
+function readResultId(json: string): string | undefined {
   try {
     const row: { resultId?: unknown } | null = JSON.parse(json);
     return typeof row?.resultId === 'string' ? row.resultId : undefined;
