@@ -213,7 +213,7 @@ describe('a signal', () => {
     await expect(enqueue(source)).rejects.toMatchObject({
       code: 'INTERRUPTED',
       message:
-        'stopped by a signal (500 products in 500 jobs were sent; the same command with --run run sends the rest, and none twice)',
+        'stopped by a signal (500 products in 500 jobs were sent; the same command with --run run sends the rest, and no product is in the results twice)',
     });
     expect(queue.chunks).toHaveLength(500);
   });
@@ -238,7 +238,7 @@ describe('an error of the queue', () => {
       retryable: true,
       cause: outage,
       message:
-        'Redis went away (500 products in 500 jobs were sent; the same command with --run night-7 sends the rest, and none twice)',
+        'Redis went away (500 products in 500 jobs were sent; the same command with --run night-7 sends the rest, and no product is in the results twice)',
     });
   });
 
