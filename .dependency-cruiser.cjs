@@ -9,7 +9,7 @@ const MAY_IMPORT = {
   '^src/contract/': ['^src/contract/', '^src/domain/'],
   '^src/adapters/([^/]+)/': ['^src/adapters/$1/', '^src/application/', '^src/contract/', '^src/domain/'],
   '^src/observability/': ['^src/observability/', '^src/application/', '^src/domain/'],
-  '^src/config\\.ts$': [],
+  '^src/config\\.ts$': ['^src/contract/'],
   '^src/composition\\.ts$': [
     '^src/adapters/',
     '^src/observability/',
@@ -34,7 +34,7 @@ const HOMES = [
   ['^(bullmq|ioredis)$', '^src/adapters/bullmq/'],
   ['^onnxruntime-', '^src/adapters/onnx/'],
   ['^express$', '^src/adapters/http/'],
-  ['^csv-parse$', '^src/adapters/files/'],
+  ['^(csv-parse|@duckdb/)', '^src/adapters/files/'],
   ['^(prom-client|pino)$', '^src/observability/'],
   ['^@opentelemetry/', '^src/observability/'],
   ['^(commander|cli-progress)$', '^src/(cli/|main\\.ts$)'],

@@ -115,14 +115,14 @@ async function main() {
   await stop(redis);
   rmSync(`${OUTPUT}/redis`, { recursive: true });
 
-  if (got.categorized !== sent.enqueued) {
-    throw new Error(`${sent.enqueued} products were enqueued and ${got.categorized} categorized`);
+  if (got.categorized !== sent.products) {
+    throw new Error(`${sent.products} products were enqueued and ${got.categorized} categorized`);
   }
   const meanBatch = metric(metrics, 'categorizer_batch_rows_sum') / metric(metrics, 'categorizer_batch_rows_count');
   const reasons = Object.entries(sent.rejectedByCode).map(([code, count]) => `${code} ${count}`);
   console.log();
   printTable([
-    ['products', sent.products],
+    ['rows', sent.products + sent.rejected],
     ['categorized', got.categorized],
     ['rejected', `${sent.rejected} (${reasons.join(', ')})`],
     ['products a second', `${Math.round(sent.products / seconds)} (start of the commands included)`],

@@ -8,7 +8,7 @@ import { ERROR_CODES, REJECT_CODES } from '../dist/domain/errors.js';
 /** @typedef {{ description: string, default?: string | number }} Setting */
 
 /** @type {Record<string, Setting>} */
-const settings = z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }).properties ?? {};
+const settings = z.toJSONSchema(configSchema, { io: 'output', unrepresentable: 'any' }).properties ?? {};
 
 const envExample = `# Every setting with its default. An empty value counts as not set.
 ${Object.entries(settings)

@@ -1,5 +1,6 @@
 /** Builds everything from a Config. The only place that knows which adapter stands behind a port. */
 import { connectForProbes, connectOrFail, connectPatiently } from './adapters/bullmq/connection.ts';
+import { createPayloads } from './adapters/bullmq/payloads.ts';
 import { createProductQueue } from './adapters/bullmq/product-queue.ts';
 import { createProductWorker } from './adapters/bullmq/product-worker.ts';
 import { createQueueMonitor } from './adapters/bullmq/queue-monitor.ts';
@@ -18,22 +19,31 @@ import type {
   BatchObserver,
   CategoryPredictor,
   Clock,
+  JobObserver,
   Logger,
+  ProductObserver,
   ProductQueue,
   QueueMonitor,
   ResultFile,
   ResultQueue,
+  RunMonitor,
 } from './application/ports.ts';
 import type { Config } from './config.ts';
 import { PRODUCT_QUEUE } from './contract/index.ts';
 import type { ModelInfo } from './domain/category.ts';
+import { CategorizerError } from './domain/errors.ts';
 import { createBatchObserver, createJobObserver } from './observability/batch-observer.ts';
 import { createLogger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
 import { enqueueTracer, startTracing } from './observability/tracing.ts';
 
-export { openProductSource } from './adapters/files/product-source.ts';
+export {
+  type FileProductSource,
+  type InputFormat,
+  openProductSource,
+} from './adapters/files/product-source.ts';
 export { createRejectFiles } from './adapters/files/reject-files.ts';
+export type { OutputFormat } from './adapters/files/result-file.ts';
 
 export const systemClock: Clock = {
   now: () => performance.now(),
@@ -44,7 +54,12 @@ export const systemClock: Clock = {
 };
 
 /** Closes in the reverse order of making, each once, even where one fails. */
-function createCloser() {
+interface Closer {
+  add(step: () => Promise<unknown>): void;
+  close(): Promise<void>;
+}
+
+function createCloser(): Closer {
   const steps: (() => Promise<void>)[] = [];
   let closing: Promise<void> | undefined;
   return {
@@ -95,24 +110,10 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
     closer.add(monitor.close);
 
     const metrics = createMetrics({ model, queueDepths: monitor.depths });
-    const { batcher, categorizeProducts } = createCategorizer(config, predictor, {
+    const { worker, batcher, categorizeProducts } = createQueueWorker(config, closer, predictor, {
       batches: createBatchObserver({ metrics, logger, queue: PRODUCT_QUEUE }),
       products: metrics.products,
-    });
-    closer.add(batcher.close);
-
-    const connection = connectPatiently(config.REDIS_URL, logger);
-    closer.add(async () => connection.disconnect());
-    const results = createResultPublisher({ connection, prefix, logger });
-    closer.add(results.close);
-    const worker = createProductWorker({
-      connection,
-      prefix,
-      concurrency: config.WORKER_CONCURRENCY,
-      maxProducts: Math.max(2 * config.BATCH_MAX_ROWS, Math.floor(MAX_FEATURES_IN_WORK / model.width)),
-      lockMs: config.JOB_LOCK_MS,
-      categorizeJob: createCategorizeJob({ categorizeProducts, results, model }),
-      observer: createJobObserver({ metrics, logger }),
+      jobs: createJobObserver({ metrics, logger }),
       logger,
     });
 
@@ -147,11 +148,12 @@ function openPredictor(config: Config): Promise<CategoryPredictor> {
   return createOnnxPredictor({ modelPath: config.MODEL_PATH, threads: config.PREDICTOR_THREADS });
 }
 
-function createCategorizer(
-  config: Config,
-  predictor: CategoryPredictor,
-  observers: { batches: BatchObserver; products: Parameters<typeof createCategorizeProducts>[0]['observer'] },
-) {
+interface Observers {
+  readonly batches: BatchObserver;
+  readonly products: ProductObserver;
+}
+
+function createCategorizer(config: Config, predictor: CategoryPredictor, observers: Observers) {
   const batcher = createMicroBatcher({
     predictor,
     observer: observers.batches,
@@ -159,14 +161,66 @@ function createCategorizer(
     maxRows: config.BATCH_MAX_ROWS,
     maxWaitMs: config.BATCH_MAX_WAIT_MS,
   });
+  return { batcher, categorizeProducts: createCategorizeProducts({ batcher, observer: observers.products }) };
+}
+
+/** Everything between the input queue and the results queue. The worker itself is left to the caller to close. */
+function createQueueWorker(
+  config: Config,
+  closer: Closer,
+  predictor: CategoryPredictor,
+  observers: Observers & { readonly jobs: JobObserver; readonly logger: Logger },
+) {
   const { model } = predictor;
-  return { batcher, categorizeProducts: createCategorizeProducts({ batcher, model, observer: observers.products }) };
+  const { jobs: observer, logger } = observers;
+  const prefix = config.QUEUE_PREFIX;
+  const { batcher, categorizeProducts } = createCategorizer(config, predictor, observers);
+  closer.add(batcher.close);
+  const connection = connectPatiently(config.REDIS_URL, logger);
+  closer.add(async () => connection.disconnect());
+  const payloads = createPayloads({ connection, prefix, ttlHours: config.PAYLOAD_TTL_HOURS });
+  const results = createResultPublisher({ connection, prefix, payloads, logger });
+  closer.add(results.close);
+  const worker = createProductWorker({
+    connection,
+    prefix,
+    concurrency: config.WORKER_CONCURRENCY,
+    maxProducts: Math.max(2 * config.BATCH_MAX_ROWS, Math.floor(MAX_FEATURES_IN_WORK / model.width)),
+    lockMs: config.JOB_LOCK_MS,
+    categorizeJob: createCategorizeJob({ categorizeProducts, results, model }),
+    payloads,
+    observer,
+    logger,
+  });
+  return { worker, batcher, categorizeProducts };
 }
 
 /** Follows nothing: for commands, which print their own summary. */
-const unobserved: BatchObserver = {
-  started: () => ({ predict: (_rows, run) => run(), finished: () => undefined, publish: (_jobs, run) => run() }),
+const unobserved: Observers = {
+  batches: {
+    started: () => ({ predict: (_rows, run) => run(), finished: () => undefined, publish: (_jobs, run) => run() }),
+  },
+  products: { products: () => undefined },
 };
+
+/** A worker within a command, without HTTP port, metrics and traces. @throws CategorizerError `MODEL_…` */
+export async function composeLocalWorker(config: Config): Promise<{ close(): Promise<void> }> {
+  // Who waits for a command reads its summary, and what went wrong.
+  const logger = createLogger(config.LOG_LEVEL === 'info' ? 'warn' : config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
+  const closer = createCloser();
+  const predictor = await openPredictor(config);
+  closer.add(predictor.close);
+  const jobs: JobObserver = {
+    finished({ jobId, outcome, error }) {
+      if (outcome !== 'completed') logger.warn({ jobId, ...error }, `job ${outcome}`);
+    },
+    stalled: ({ jobId }) => logger.warn({ jobId }, 'job stalled: its worker died or froze; it is on the queue again'),
+  };
+  const { worker, batcher } = createQueueWorker(config, closer, predictor, { ...unobserved, jobs, logger });
+  closer.add(() => Promise.all([worker.close(), batcher.drain()]));
+  worker.start();
+  return { close: closer.close };
+}
 
 export interface PredictApp {
   readonly model: ModelInfo;
@@ -177,10 +231,7 @@ export interface PredictApp {
 /** The model without queue and server. @throws CategorizerError `MODEL_…` */
 export async function composePredict(config: Config): Promise<PredictApp> {
   const predictor = await openPredictor(config);
-  const { batcher, categorizeProducts } = createCategorizer(config, predictor, {
-    batches: unobserved,
-    products: { products: () => undefined },
-  });
+  const { batcher, categorizeProducts } = createCategorizer(config, predictor, unobserved);
   const closer = createCloser();
   closer.add(predictor.close);
   closer.add(batcher.close);
@@ -203,7 +254,9 @@ export async function composeEnqueue(config: Config, stop: AbortSignal): Promise
   try {
     const connection = await connectOrFail(config.REDIS_URL, stop);
     closer.add(async () => connection.disconnect());
-    const queue = createProductQueue({ connection, prefix: config.QUEUE_PREFIX, tracer: enqueueTracer });
+    const prefix = config.QUEUE_PREFIX;
+    const payloads = createPayloads({ connection, prefix, ttlHours: config.PAYLOAD_TTL_HOURS });
+    const queue = createProductQueue({ connection, prefix, payloads, tracer: enqueueTracer });
     closer.add(queue.close);
     return { queue, close: closer.close };
   } catch (error) {
@@ -213,7 +266,7 @@ export async function composeEnqueue(config: Config, stop: AbortSignal): Promise
 }
 
 export interface QueueApp {
-  readonly monitor: QueueMonitor;
+  readonly monitor: QueueMonitor & RunMonitor;
   readonly results: ResultQueue;
   close(): Promise<void>;
 }
@@ -227,7 +280,8 @@ export async function composeQueues(config: Config, stop: AbortSignal): Promise<
   closer.add(async () => connection.disconnect());
   const monitor = createQueueMonitor({ connection, prefix });
   closer.add(monitor.close);
-  const results = createResultQueue({ connection, prefix, logger });
+  const payloads = createPayloads({ connection, prefix, ttlHours: config.PAYLOAD_TTL_HOURS });
+  const results = createResultQueue({ connection, prefix, payloads, logger });
   closer.add(results.close);
   return { monitor, results, close: closer.close };
 }
@@ -239,7 +293,10 @@ export async function readModelWidth(config: Config): Promise<number> {
 
 /** @param path `-` for standard output. @param options.keep go on where the file ends */
 export function openResultFile(path: string, options: { format: OutputFormat; keep: boolean }): ResultFile {
-  return path === '-' ? createResultStream(process.stdout, options.format) : createResultFile({ path, ...options });
+  const { format } = options;
+  if (path !== '-') return createResultFile({ path, ...options });
+  if (format === 'parquet') throw new CategorizerError('OUTPUT_NOT_WRITABLE', 'Parquet is no stream: name a file');
+  return createResultStream(process.stdout, format);
 }
 
 /** Loads a model with all of its checks, and lets it go. @throws CategorizerError `MODEL_…` */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { PAYLOAD_TTL_HOURS } from './contract/names.ts';
 
 /** A whole number in decimal notation; what `Number` takes besides (blanks, 1e3, 0x10) is a mistake here. */
 const integer = (least: number, most: number) =>
@@ -52,6 +53,9 @@ export const configSchema = z.object({
   JOB_LOCK_MS: integer(500, 3_600_000)
     .default(30_000)
     .describe('After how many milliseconds without a sign of life a job is taken from a dead worker.'),
+  PAYLOAD_TTL_HOURS: integer(1, 8760)
+    .default(PAYLOAD_TTL_HOURS)
+    .describe('After how many hours Redis drops a packed chunk that nobody took, or a result that nobody collected.'),
   HTTP_HOST: z.string().min(1).default('127.0.0.1').describe('Address of the HTTP port.'),
   HTTP_PORT: integer(0, 65_535).default(8000).describe('The HTTP port; 0 takes a free one and logs it.'),
   SHUTDOWN_TIMEOUT_MS: integer(100, 600_000)

@@ -1,7 +1,9 @@
 import type { ModelInfo } from '../domain/category.ts';
 import { CategorizerError } from '../domain/errors.ts';
+import { checkPackedProducts } from '../domain/packed-products.ts';
+import { type CheckedProducts, readProducts } from '../domain/product.ts';
 import type { CategorizeProducts } from './categorize-products.ts';
-import type { ProductJob, ResultPublisher } from './ports.ts';
+import type { JobContent, ProductJob, ResultPublisher } from './ports.ts';
 
 export type CategorizeJob = (job: ProductJob) => Promise<void>;
 
@@ -18,10 +20,17 @@ export function createCategorizeJob(dependencies: {
 }): CategorizeJob {
   const { categorizeProducts, results, model } = dependencies;
   return async (job) => {
-    const { id: jobId, runId, trace, stalledBefore: alone } = job;
-    const categorization = await categorizeProducts(job.products, { origin: { jobId, runId, trace }, alone });
+    const { id: jobId, runId, trace, stalledBefore: alone, content } = job;
+    const products = checkContent(content, model.width);
+    const categorization = await categorizeProducts(products, { origin: { jobId, runId, trace }, alone });
     const [reject] = categorization.rejects;
-    if (job.form === 'one' && reject !== undefined) throw new CategorizerError(reject.code, reject.message);
+    if (content.form === 'one' && reject !== undefined) throw new CategorizerError(reject.code, reject.message);
     await results.publish({ job, model, categorization });
   };
+}
+
+function checkContent(content: JobContent, width: number): CheckedProducts {
+  return content.form === 'packed'
+    ? checkPackedProducts(content.products, width)
+    : readProducts(content.products, width);
 }

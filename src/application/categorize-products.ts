@@ -1,11 +1,10 @@
-import type { ModelInfo } from '../domain/category.ts';
-import { NO_CATEGORY } from '../domain/category.ts';
+import { type ModelInfo, NO_CATEGORY } from '../domain/category.ts';
 import { type PredictionBatch, scatterPredictions } from '../domain/prediction.ts';
-import { type Reject, readProducts } from '../domain/product.ts';
+import type { CheckedProducts, Reject } from '../domain/product.ts';
 import type { MicroBatcher, SubmitOptions } from './micro-batcher.ts';
 import type { Categorization, ProductObserver } from './ports.ts';
 
-export type CategorizeProducts = (products: readonly unknown[], options?: SubmitOptions) => Promise<Categorization>;
+export type CategorizeProducts = (products: CheckedProducts, options?: SubmitOptions) => Promise<Categorization>;
 
 /**
  * The one way to categorize: for jobs, requests and files alike.
@@ -14,29 +13,32 @@ export type CategorizeProducts = (products: readonly unknown[], options?: Submit
  */
 export function createCategorizeProducts(dependencies: {
   readonly batcher: MicroBatcher;
-  readonly model: ModelInfo;
   readonly observer: ProductObserver;
 }): CategorizeProducts {
-  const { batcher, model, observer } = dependencies;
+  const { batcher, observer } = dependencies;
   return async (products, options) => {
-    const table = readProducts(products, model.width);
-    const { predictions: accepted, batch } = await batcher.submit(table.features, options);
-    const predictions = scatterPredictions(accepted, table.acceptedRows, products.length);
-    const rejects = withFailedPredictions(table.rejects, table.acceptedRows, accepted);
-    observer.products('categorized', products.length - rejects.length);
+    const { count, acceptedRows } = products;
+    const { predictions: accepted, batch } = await batcher.submit(products.features, options);
+    const predictions = acceptedRows ? scatterPredictions(accepted, acceptedRows, count) : accepted;
+    const rejects = withFailedPredictions(products, accepted);
+    observer.products('categorized', count - rejects.length);
     observer.products('rejected', rejects.length);
-    return { productIds: table.productIds, predictions, rejects, batch };
+    return { predictions, rejects, batch };
   };
 }
 
-function withFailedPredictions(
-  refused: readonly Reject[],
-  acceptedRows: readonly number[],
-  accepted: PredictionBatch,
-): readonly Reject[] {
-  const failed = acceptedRows.filter((_, i) => accepted.categoryIndexes[i] === NO_CATEGORY);
-  if (failed.length === 0) return refused;
+function withFailedPredictions(products: CheckedProducts, accepted: PredictionBatch): readonly Reject[] {
+  const { acceptedRows, rejects } = products;
+  if (!accepted.categoryIndexes.includes(NO_CATEGORY)) return rejects;
   const message = 'the model gave no finite output for this product';
-  const rejects = [...refused, ...failed.map((row) => ({ row, code: 'PREDICTION_FAILED' as const, message }))];
-  return rejects.sort((a, b) => a.row - b.row);
+  const failed: Reject[] = [];
+  accepted.categoryIndexes.forEach((index, i) => {
+    if (index === NO_CATEGORY) failed.push({ row: acceptedRows?.[i] ?? i, code: 'PREDICTION_FAILED', message });
+  });
+  return [...rejects, ...failed].sort((a, b) => a.row - b.row);
+}
+
+/** The codes of a model's categories, in the order of the indexes. */
+export function categoryCodes(model: ModelInfo): readonly string[] {
+  return model.categories.map(({ code }) => code);
 }

@@ -1,20 +1,22 @@
 import { CategorizerError } from '../domain/errors.ts';
-import { type Counts, increment } from './counts.ts';
-import type { CollectedResult, CollectedRow, ResultFile, ResultQueue } from './ports.ts';
+import { createTally, type Tally } from './outcome-tally.ts';
+import type { CollectedResult, ResultFile, ResultKey, ResultQueue } from './ports.ts';
 
 const REMOVE_PAGE = 500;
 
-export interface CollectSummary {
+export interface CollectSummary extends Tally {
   /** Result jobs that were new. */
   readonly results: number;
-  /** Products in them. */
-  readonly products: number;
-  readonly categorized: number;
-  readonly rejected: number;
-  readonly byCategory: Readonly<Record<string, number>>;
-  readonly rejectedByCode: Readonly<Record<string, number>>;
   /** Results that had been collected before, and were dropped. */
   readonly duplicates: number;
+  /** Results that cannot be read and were left on the queue. */
+  readonly unreadable: number;
+}
+
+export interface CollectProgress {
+  /** Results on the queue that were not collected before. */
+  readonly results: number;
+  readonly products: number;
 }
 
 /**
@@ -28,37 +30,50 @@ export async function collectResults(
   options: {
     /** All runs where none is named. */
     readonly runId: string | undefined;
+    /** A confidence, 0 to 1: what is below it is counted as worth a review. */
+    readonly reviewBelow: number;
     readonly stop: AbortSignal;
-    readonly onProgress?: (products: number) => void;
+    /** Whether more is to come; asked each time when all was read. It may take its time. */
+    readonly more: (progress: CollectProgress) => Promise<boolean>;
+    readonly onProgress?: (progress: CollectProgress) => void;
   },
 ): Promise<CollectSummary> {
   const { queue, file } = ports;
-  const { runId, stop, onProgress } = options;
-  const tally = createTally();
-  const seen = new Map<string, CollectedResult>();
+  const { runId, reviewBelow, stop, more, onProgress } = options;
+  const tally = createTally(reviewBelow);
+  const seen = new Map<string, ResultKey>();
   let results = 0;
   let duplicates = 0;
+  let collectedBefore = 0;
+
+  const progress = (): CollectProgress => ({
+    results: seen.size - collectedBefore + queue.unreadable(),
+    products: tally.products,
+  });
+
+  async function collect(result: CollectedResult): Promise<void> {
+    await file.write(result);
+    results++;
+    tally.add(result.products);
+  }
 
   const inFile = await file.begin();
   try {
-    for await (const page of queue.read(runId)) {
-      if (stop.aborted)
-        throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was taken off the queue');
+    for await (const page of queue.read(runId, () => more(progress()))) {
+      throwIfStopped(stop);
       const unseen = page.filter(({ resultId }) => !seen.has(resultId));
       const before = await queue.collectedBefore(unseen);
-      for (const { resultId, runId: itsRun, rows } of unseen) {
-        // Its rows are not kept: only what is needed to remove it.
-        seen.set(resultId, { resultId, runId: itsRun, rows: [] });
-        if (inFile.has(resultId) || before.has(resultId)) {
-          duplicates++;
-          continue;
-        }
-        await file.write(rows);
-        results++;
-        tally.add(rows);
+      collectedBefore += before.size;
+      for (const result of unseen) {
+        const { resultId } = result;
+        // Without its products: what is kept is what is needed to remove it.
+        seen.set(resultId, { resultId, runId: result.runId });
+        if (inFile.has(resultId) || before.has(resultId)) duplicates++;
+        else await collect(result);
       }
-      onProgress?.(tally.summary().products);
+      onProgress?.(progress());
     }
+    throwIfStopped(stop);
     await file.commit();
   } catch (error) {
     await file.abort();
@@ -69,27 +84,9 @@ export async function collectResults(
   for (let start = 0; start < collected.length; start += REMOVE_PAGE) {
     await queue.remove(collected.slice(start, start + REMOVE_PAGE));
   }
-  return { results, ...tally.summary(), duplicates };
+  return { results, ...tally.summary(), duplicates, unreadable: queue.unreadable() };
 }
 
-/** Counts outcomes. */
-export function createTally() {
-  const byCategory: Counts = {};
-  const rejectedByCode: Counts = {};
-  let products = 0;
-  let rejected = 0;
-  return {
-    add(rows: readonly CollectedRow[]): void {
-      for (const { categoryCode, reject } of rows) {
-        products++;
-        if (reject) {
-          rejected++;
-          increment(rejectedByCode, reject.code);
-        } else if (categoryCode !== undefined) {
-          increment(byCategory, categoryCode);
-        }
-      }
-    },
-    summary: () => ({ products, categorized: products - rejected, rejected, byCategory, rejectedByCode }),
-  };
+function throwIfStopped(stop: AbortSignal): void {
+  if (stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was taken off the queue');
 }

@@ -1,6 +1,6 @@
 /** How often each key came. */
 export type Counts = Record<string, number>;
 
-export function increment(counts: Counts, key: string): void {
-  counts[key] = (counts[key] ?? 0) + 1;
+export function increment(counts: Counts, key: string, by = 1): void {
+  counts[key] = (counts[key] ?? 0) + by;
 }

@@ -1,48 +1,51 @@
-import { CategorizerError, messageOf, type RejectReason } from '../domain/errors.ts';
-import { readFeatures } from '../domain/features.ts';
-import { checkProductId } from '../domain/product.ts';
+import { CategorizerError, messageOf } from '../domain/errors.ts';
+import type { ProductTable } from '../domain/product.ts';
+import { createChunker } from './chunker.ts';
 import { type Counts, increment } from './counts.ts';
-import type { Clock, OutgoingChunk, ProductQueue, ProductSource, RejectSink, SourceRow } from './ports.ts';
+import type { Clock, ProductQueue, ProductSource, RejectSink, RunTotals, SentBefore } from './ports.ts';
 
-/** Products in one round trip to Redis, about: enough to hide its time, little enough for memory. */
-const PRODUCTS_PER_SEND = 5000;
-const JOBS_PER_SEND = 500;
+/** Chunks on their way to Redis at once: enough to hide its time, little enough for memory. */
+const SENDS_IN_FLIGHT = 4;
 
 /** While the queue is full it is asked again after so many milliseconds. */
-const FULL_QUEUE_PAUSE_MS = 250;
+const FULL_QUEUE_PAUSE_MS = 50;
 
 export interface EnqueueOptions {
   readonly runId: string;
   /** Products in a job. */
   readonly chunkSize: number;
-  /** Waits while so many jobs or more are waiting for a worker. */
-  readonly maxWaitingJobs: number;
-  /** Numbers in a feature vector. */
-  readonly width: number;
-  /** Ends the import between two sends. */
+  /** Waits while about so many bytes of products are in Redis and not categorized. */
+  readonly maxPendingBytes: number;
+  /** Ends the import between two chunks. */
   readonly stop: AbortSignal;
-  readonly onProgress?: (progress: EnqueueSummary & { readonly paused: boolean }) => void;
+  readonly onProgress?: (progress: EnqueueProgress) => void;
 }
 
-export interface EnqueueSummary {
-  readonly runId: string;
-  /** Products read, well-formed or not. */
+export interface EnqueueProgress {
+  /** Products that are on the queue, or were before. */
   readonly products: number;
-  readonly enqueued: number;
-  readonly jobs: number;
   readonly rejected: number;
-  readonly rejectedByCode: Readonly<Record<string, number>>;
+  /** The queue is full. */
+  readonly paused: boolean;
 }
 
-type ValidProduct = OutgoingChunk['products'][number];
+export interface EnqueueSummary extends RunTotals {
+  readonly runId: string;
+  /** Chunks of an earlier call of the same import that were not sent again, and the products in them. */
+  readonly sentBefore: { readonly jobs: number; readonly products: number };
+  /** Rows that were passed over because their product id was there before, or comes again. */
+  readonly skipped: number;
+  readonly rejectedByCode: Readonly<Record<string, number>>;
+  readonly rejectFiles: readonly string[];
+}
 
 /**
  * Sends a stream of products to the queue in chunks; what a worker would reject is put aside before it travels.
  *
- * Chunks are numbered in the order of the input, so the same input under the same run id gives the same jobs: sending
- * them again after an error adds none twice.
+ * Chunks are numbered in the order of the input, so that the same input under the same run id gives the same jobs. What
+ * is known to have arrived is not sent again: killed at any moment, the same call finishes the import.
  *
- * @throws CategorizerError `INTERRUPTED`, and what the ports throw
+ * @throws CategorizerError `INTERRUPTED`, `RUN_CONFLICT`, and what the ports throw
  */
 export async function enqueueProducts(
   ports: {
@@ -54,80 +57,105 @@ export async function enqueueProducts(
   options: EnqueueOptions,
 ): Promise<EnqueueSummary> {
   const { source, queue, rejects, clock } = ports;
-  const { runId, chunkSize, maxWaitingJobs, width, stop, onProgress } = options;
-  const scratch = new Float32Array(width);
-  const rejectedByCode: Counts = {};
-  let products = 0;
-  let enqueued = 0;
-  let jobs = 0;
-  let rejected = 0;
-  let gathered: ValidProduct[] = [];
-  let unsent: OutgoingChunk[] = [];
-  let unsentProducts = 0;
+  const { runId, chunkSize, maxPendingBytes, stop, onProgress } = options;
+  const before = await queue.begin(runId, `${source.fingerprint}-${chunkSize}`);
+  if (before.totals) return sentCompletely(runId, before.totals);
+
+  const inFlight = new Set<Promise<void>>();
+  let failure: { readonly error: unknown } | undefined;
+  const sent = { jobs: 0, products: 0 };
+  const sentBefore = { jobs: 0, products: 0 };
   let nextChunk = 0;
-  let sending = false;
 
-  const summary = (): EnqueueSummary => ({ runId, products, enqueued, jobs, rejected, rejectedByCode });
+  const progress = (paused: boolean) =>
+    onProgress?.({ products: sent.products + sentBefore.products, rejected: source.counts().rejected, paused });
 
-  function closeChunk(): void {
-    if (gathered.length === 0) return;
-    unsent.push({ number: nextChunk++, runId, products: gathered });
-    unsentProducts += gathered.length;
-    gathered = [];
-  }
-
-  async function send(): Promise<void> {
-    if (unsent.length === 0) return;
-    while ((await queue.waiting()) >= maxWaitingJobs) {
-      onProgress?.({ ...summary(), paused: true });
+  async function waitForRoom(bytes: number): Promise<void> {
+    while (inFlight.size >= SENDS_IN_FLIGHT) await Promise.race(inFlight);
+    for (;;) {
+      const pending = (await queue.pendingJobs()) + inFlight.size;
+      if (pending === 0 || (pending + 1) * bytes <= maxPendingBytes) return;
+      progress(true);
       await new Promise<void>((resolve) => clock.after(FULL_QUEUE_PAUSE_MS, resolve));
       throwIfStopped(stop);
     }
-    sending = true;
-    await queue.enqueue(unsent);
-    jobs += unsent.length;
-    enqueued += unsentProducts;
-    unsent = [];
-    unsentProducts = 0;
-    onProgress?.({ ...summary(), paused: false });
+  }
+
+  async function send(products: ProductTable): Promise<void> {
+    throwIfStopped(stop);
+    if (failure) throw failure.error;
+    const number = nextChunk++;
+    const { rows } = products.features;
+    if (before.has(number)) {
+      sentBefore.jobs++;
+      sentBefore.products += rows;
+      return;
+    }
+    await waitForRoom(products.features.values.byteLength + products.ids.byteLength);
+    const sending = queue
+      .enqueue({ number, runId, products })
+      .then(() => {
+        sent.jobs++;
+        sent.products += rows;
+        progress(false);
+      })
+      .catch((error: unknown) => {
+        failure ??= { error };
+      })
+      .finally(() => inFlight.delete(sending));
+    inFlight.add(sending);
+  }
+
+  async function settle(): Promise<void> {
+    await Promise.all(inFlight);
+    if (failure) throw failure.error;
   }
 
   try {
-    for await (const row of source.rows()) {
+    const chunker = createChunker(chunkSize);
+    for await (const table of source.products()) {
       throwIfStopped(stop);
-      products++;
-      const reason = whyRejected(row, scratch);
-      if (reason) {
-        rejected++;
-        increment(rejectedByCode, reason.code);
-        await rejects.write(row, reason);
-        continue;
-      }
-      gathered.push(row.product as ValidProduct);
-      if (gathered.length === chunkSize) closeChunk();
-      if (unsentProducts >= PRODUCTS_PER_SEND || unsent.length >= JOBS_PER_SEND) await send();
+      for (const chunk of chunker.add(table)) await send(chunk);
     }
-    closeChunk();
-    await send();
-    return summary();
+    for (const chunk of chunker.rest()) await send(chunk);
+    await settle();
+    // The files of the rejects first: a run that is complete is not read again.
+    const { rejectFiles, rejectedByCode, rejected } = await putAside(source, rejects);
+    const totals = { jobs: nextChunk, products: sent.products + sentBefore.products, rejected };
+    await queue.finish(runId, totals);
+    const { skipped } = source.counts();
+    return { runId, ...totals, sentBefore, skipped, rejectedByCode, rejectFiles };
   } catch (error) {
-    // Once a send was begun a part of it may have arrived.
-    throw sending ? saysHowToGoOn(error, summary()) : error;
+    await settle().catch(() => undefined);
+    await rejects.abort();
+    throw sent.jobs > 0 ? saysHowToGoOn(error, sent) : error;
   }
 }
 
-function whyRejected(row: SourceRow, scratch: Float32Array): RejectReason | undefined {
-  if (row.product === undefined) return row.unreadable ?? { code: 'INVALID_ROW', message: 'the row cannot be read' };
-  return checkProductId(row.product.productId) ?? readFeatures(row.product.features, scratch.length, scratch, 0);
+async function putAside(source: ProductSource, rejects: RejectSink) {
+  const rejectedByCode: Counts = {};
+  let rejected = 0;
+  for await (const row of source.rejects()) {
+    rejected++;
+    // A row with several errors counts once, by the first.
+    increment(rejectedByCode, row.errors[0].code);
+    await rejects.write(row);
+  }
+  return { rejected, rejectedByCode, rejectFiles: await rejects.commit() };
+}
+
+function sentCompletely(runId: string, totals: NonNullable<SentBefore['totals']>): EnqueueSummary {
+  const { jobs, products } = totals;
+  return { runId, ...totals, sentBefore: { jobs, products }, skipped: 0, rejectedByCode: {}, rejectFiles: [] };
 }
 
 function throwIfStopped(stop: AbortSignal): void {
   if (stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal');
 }
 
-function saysHowToGoOn(error: unknown, { runId, enqueued, jobs }: EnqueueSummary): unknown {
+function saysHowToGoOn(error: unknown, sent: { products: number; jobs: number }): unknown {
   if (!(error instanceof CategorizerError)) return error;
   const { retryable } = error;
-  const advice = `${enqueued} products in ${jobs} jobs were sent; the same command with --run ${runId} sends the rest, and no product is in the results twice`;
+  const advice = `${sent.products} products in ${sent.jobs} jobs were sent; the same command sends the rest, and no product is in the results twice`;
   return new CategorizerError(error.code, `${messageOf(error)} (${advice})`, { retryable, cause: error });
 }

@@ -10,7 +10,7 @@ import type { ModelInfo } from '../domain/category.ts';
 import type { RejectReason } from '../domain/errors.ts';
 import type { FeatureMatrix } from '../domain/features.ts';
 import type { PredictionBatch } from '../domain/prediction.ts';
-import type { Reject } from '../domain/product.ts';
+import type { PackedIds, ProductTable, Reject } from '../domain/product.ts';
 
 export interface CategoryPredictor {
   readonly model: ModelInfo;
@@ -65,8 +65,6 @@ export interface BatchObservation {
 
 /** What became of a list of products: for each of them a category or a reject. */
 export interface Categorization {
-  /** The id of every product as it came; null where it was not a string. */
-  readonly productIds: readonly (string | null)[];
   /** A row for each product; rejected ones have no category. */
   readonly predictions: PredictionBatch;
   /** In the order of the products. */
@@ -87,14 +85,20 @@ export interface ProductJob {
   readonly id: string;
   /** When the job was put on the queue, in milliseconds since 1970. */
   readonly enqueuedAt: number;
-  /** `one`: its result is one prediction with all probabilities. `chunk`: a list of outcomes. */
-  readonly form: 'one' | 'chunk';
-  readonly products: readonly unknown[];
+  readonly content: JobContent;
   readonly runId?: string;
   readonly trace?: string;
   /** An earlier attempt took its process down with it, or froze it: run it alone. */
   readonly stalledBefore: boolean;
 }
+
+/**
+ * `one`: its result is one prediction with all probabilities. `chunk`: a list of outcomes. `packed`: the same in flat
+ * arrays. None of the products was checked yet.
+ */
+export type JobContent =
+  | { readonly form: 'one' | 'chunk'; readonly products: readonly unknown[] }
+  | { readonly form: 'packed'; readonly products: ProductTable };
 
 export interface ResultPublisher {
   /** Publishes once for each job however often it is called; resolves when the result is in Redis. */
@@ -126,28 +130,43 @@ export interface ProductObserver {
   products(outcome: 'categorized' | 'rejected', count: number): void;
 }
 
-/** A product as a file has it: its place, its text, and what was read. */
-export interface SourceRow {
-  /** Line in the input where the row starts, from 1. */
-  readonly line: number;
-  /** The row as it stands in the input, without its line ending. */
-  readonly raw: string;
-  /** `{ productId, features }`, unchecked; absent where the row could not be read. */
-  readonly product?: { readonly productId: unknown; readonly features: unknown };
-  /** Why the row could not be read. */
-  readonly unreadable?: RejectReason;
+/** Products of files (or standard input), read as flat arrays; back-pressure is the consumer's pace. */
+export interface ProductSource {
+  /** Hex; the same for the same content read in the same way, and different for any other. */
+  readonly fingerprint: string;
+  /** The valid products in the order of the input, in tables of any size. Can be read once. */
+  products(): AsyncIterable<ProductTable>;
+  /** Rows rejected so far, and rows passed over as duplicates. Both are complete after the last table. */
+  counts(): { readonly rejected: number; readonly skipped: number };
+  /** What was rejected, file by file in the order of the rows. To be read after the last table. */
+  rejects(): AsyncIterable<RejectedRow>;
+  /** Bytes read so far and in all. */
+  progress(): { readonly read: number; readonly total: number };
+  close(): Promise<void>;
 }
 
-/** A stream of products; back-pressure is the consumer's pace. */
-export interface ProductSource {
-  rows(): AsyncIterable<SourceRow>;
-  /** Bytes read so far and in all, where that is known. */
-  progress(): { readonly read: number; readonly total?: number };
+/** A row of an input that is no valid product. */
+export interface RejectedRow {
+  /** Which input it stands in, from 0. */
+  readonly input: number;
+  /** Line in that input where the row starts, from 1; in a Parquet file the number of the row, from 1. */
+  readonly line: number;
+  /** The row as it stands in the input, without its line ending; of a Parquet file as a line of CSV. */
+  readonly raw: string;
+  /** As it came, where it could be read. */
+  readonly productId: string | null;
+  /** Everything that is wrong with it, at least one. */
+  readonly errors: readonly RowError[];
+}
+
+export interface RowError extends RejectReason {
+  /** Name of the column; none where the row as a whole cannot be read. */
+  readonly column?: string;
 }
 
 /** Takes the rows that were rejected, so that they can be mended and sent again. */
 export interface RejectSink {
-  write(row: SourceRow, reason: RejectReason): Promise<void>;
+  write(row: RejectedRow): Promise<void>;
   /** Makes the files visible. @returns their paths; none where nothing was rejected. */
   commit(): Promise<readonly string[]>;
   abort(): Promise<void>;
@@ -158,47 +177,106 @@ export interface OutgoingChunk {
   /** Its place in the run, from 0: with the run id it makes the job id, so that sending it twice adds it once. */
   readonly number: number;
   readonly runId: string;
-  readonly products: readonly { readonly productId: string; readonly features: readonly number[] }[];
+  readonly products: ProductTable;
+}
+
+/** How large a run is, once all of it was sent. */
+export interface RunTotals {
+  readonly jobs: number;
+  readonly products: number;
+  readonly rejected: number;
+}
+
+/** What is remembered of a run that was begun before. */
+export interface SentBefore {
+  /** Whether the chunk of that number is known to have arrived. */
+  has(chunkNumber: number): boolean;
+  /** Where all of it was sent. */
+  readonly totals?: RunTotals;
 }
 
 export interface ProductQueue {
-  /** Jobs that no worker has taken yet. */
-  waiting(): Promise<number>;
-  /** Resolves when all are in Redis. After an error some of them may be: sending them again adds none twice. */
-  enqueue(chunks: readonly OutgoingChunk[]): Promise<void>;
+  /**
+   * Claims the run for this input; what was sent of it before need not be sent again.
+   *
+   * @throws CategorizerError `RUN_CONFLICT` where another input was sent under the same run id
+   */
+  begin(runId: string, fingerprint: string): Promise<SentBefore>;
+  /** Jobs that are not finished. */
+  pendingJobs(): Promise<number>;
+  /** Resolves when the chunk is in Redis and remembered as sent. Sending it twice adds it once. */
+  enqueue(chunk: OutgoingChunk): Promise<void>;
+  /** Remembers that all of the run was sent. */
+  finish(runId: string, totals: RunTotals): Promise<void>;
 }
 
-/** One product's outcome, as a collected file has it. */
-export interface CollectedRow {
-  readonly productId: string | null;
-  readonly categoryCode?: string;
-  readonly confidence?: number;
-  readonly reject?: RejectReason;
-  readonly modelVersion: string;
-  /** The id of the result job it came with; empty where there was no queue. */
-  readonly resultId: string;
-}
-
+/** What became of the products of one result job. */
 export interface CollectedResult {
   readonly resultId: string;
+  /** The input job that it answers. */
+  readonly jobId: string;
   readonly runId?: string;
-  readonly rows: readonly CollectedRow[];
+  readonly modelVersion: string;
+  readonly products: CategorizedProducts;
 }
 
+/** What became of some products, in flat arrays: place i of each belongs to the same product. */
+export interface CategorizedProducts {
+  readonly rows: number;
+  /** As they came: packed, or one by one where an id may be null (it was not a string). */
+  readonly ids: PackedIds | readonly (string | null)[];
+  /** The codes that the indexes stand for. */
+  readonly categories: readonly string[];
+  /** `NO_CATEGORY` where the product was rejected. */
+  readonly categoryIndexes: Uint16Array;
+  readonly confidences: Float32Array;
+  /** In the order of the products. */
+  readonly rejects: readonly Reject[];
+}
+
+/** Names a result without its products. */
+export type ResultKey = Pick<CollectedResult, 'resultId' | 'runId'>;
+
 export interface ResultQueue {
-  /** Oldest first, in pages; leaves them on the queue. All runs where no run is named. */
-  read(runId: string | undefined): AsyncIterable<readonly CollectedResult[]>;
+  /**
+   * Oldest first, in pages; leaves them on the queue. All runs where no run is named.
+   *
+   * @param more is asked when all was read: true looks again for what came meanwhile
+   */
+  read(runId: string | undefined, more: () => Promise<boolean>): AsyncIterable<readonly CollectedResult[]>;
+  /** Results met so far that cannot be read; the log says why, and they stay on the queue. */
+  unreadable(): number;
   /** Which of these were collected before, however long ago. */
-  collectedBefore(results: readonly CollectedResult[]): Promise<ReadonlySet<string>>;
+  collectedBefore(results: readonly ResultKey[]): Promise<ReadonlySet<string>>;
   /** Remembers them as collected, then removes them from the queue. Doing it again changes nothing. */
-  remove(results: readonly CollectedResult[]): Promise<void>;
+  remove(results: readonly ResultKey[]): Promise<void>;
+}
+
+/** How far a run is. */
+export interface RunProgress {
+  /** Its producer keeps a record of it. */
+  readonly begun: boolean;
+  /** Known once all of the run was sent; never for a run of a producer that keeps no record. */
+  readonly totals?: RunTotals;
+  /** Its results that were collected and removed. */
+  readonly collected: number;
+  /** Its jobs in the failed set, by code. */
+  readonly failed: Readonly<Record<string, number>>;
+  /** Jobs of any run that wait or are in work. */
+  readonly unfinishedJobs: number;
+  /** Workers that are connected to the input queue; not counted where no job is unfinished. */
+  readonly workers: number;
+}
+
+export interface RunMonitor {
+  progress(runId: string | undefined): Promise<RunProgress>;
 }
 
 /** A file that is written whole or not at all, and that goes on where an earlier call ended. */
 export interface ResultFile {
   /** The result ids that the file holds from earlier calls; their rows are kept. */
   begin(): Promise<ReadonlySet<string>>;
-  write(rows: readonly CollectedRow[]): Promise<void>;
+  write(result: Pick<CollectedResult, 'resultId' | 'modelVersion' | 'products'>): Promise<void>;
   /** Syncs and renames: from here on the rows are safe. */
   commit(): Promise<void>;
   abort(): Promise<void>;

@@ -1,21 +1,17 @@
 import type { ModelInfo } from '../domain/category.ts';
+import { NO_CATEGORY } from '../domain/category.ts';
 import { CategorizerError } from '../domain/errors.ts';
-import type { CategorizeProducts } from './categorize-products.ts';
-import { createTally } from './collect-results.ts';
-import type { CollectedRow, ProductSource, ResultFile, SourceRow } from './ports.ts';
+import type { ProductTable, Reject } from '../domain/product.ts';
+import { type CategorizeProducts, categoryCodes } from './categorize-products.ts';
+import { createTally, type Tally } from './outcome-tally.ts';
+import type { CategorizedProducts, ProductSource, RejectedRow, ResultFile } from './ports.ts';
 
-export interface PredictSummary {
-  readonly products: number;
-  readonly categorized: number;
-  readonly rejected: number;
-  readonly byCategory: Readonly<Record<string, number>>;
-  readonly rejectedByCode: Readonly<Record<string, number>>;
-}
+/** Rejected rows that are written at once. */
+const REJECTS_PER_WRITE = 1000;
 
 /**
- * Categorizes a stream of products with no queue between: the same answers, in the order of the input.
+ * Categorizes a stream of products without a queue: the categorized ones in the order of the input, then the rejected.
  *
- * @param options.rows how many products go to the model together
  * @throws CategorizerError `INTERRUPTED`, and what the ports throw; the output is as it was before then
  */
 export async function predictSource(
@@ -25,27 +21,39 @@ export async function predictSource(
     readonly file: ResultFile;
     readonly model: ModelInfo;
   },
-  options: { readonly rows: number; readonly stop: AbortSignal },
-): Promise<PredictSummary> {
+  options: { readonly reviewBelow: number; readonly stop: AbortSignal },
+): Promise<Tally> {
   const { source, categorizeProducts, file, model } = ports;
-  const tally = createTally();
-  let gathered: SourceRow[] = [];
+  const categories = categoryCodes(model);
+  const tally = createTally(options.reviewBelow);
 
-  async function categorizeGathered(): Promise<void> {
-    const rows = await categorizeRows(gathered, categorizeProducts, model);
-    gathered = [];
-    tally.add(rows);
-    await file.write(rows);
+  async function write(products: CategorizedProducts): Promise<void> {
+    if (options.stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was written');
+    tally.add(products);
+    await file.write({ resultId: '', modelVersion: model.version, products });
+  }
+
+  async function categorize({ ids, features }: ProductTable): Promise<CategorizedProducts> {
+    const { rows: count } = features;
+    const { predictions, rejects } = await categorizeProducts({
+      count,
+      features,
+      acceptedRows: undefined,
+      rejects: [],
+    });
+    const { categoryIndexes, confidences } = predictions;
+    return { rows: count, ids, categories, categoryIndexes, confidences, rejects };
   }
 
   await file.begin();
   try {
-    for await (const row of source.rows()) {
-      gathered.push(row);
-      if (gathered.length === options.rows) await categorizeGathered();
-      if (options.stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was written');
+    for await (const table of source.products()) await write(await categorize(table));
+    const rejected: RejectedRow[] = [];
+    for await (const row of source.rejects()) {
+      rejected.push(row);
+      if (rejected.length === REJECTS_PER_WRITE) await write(toOutcomes(rejected.splice(0)));
     }
-    await categorizeGathered();
+    if (rejected.length > 0) await write(toOutcomes(rejected));
     await file.commit();
     return tally.summary();
   } catch (error) {
@@ -54,18 +62,21 @@ export async function predictSource(
   }
 }
 
-async function categorizeRows(
-  rows: readonly SourceRow[],
-  categorizeProducts: CategorizeProducts,
-  model: ModelInfo,
-): Promise<CollectedRow[]> {
-  const { productIds, predictions, rejects } = await categorizeProducts(rows.map(({ product }) => product));
-  const rejectOfRow = new Map(rejects.map((reject) => [reject.row, reject]));
-  return rows.map(({ unreadable }, i) => {
-    const common = { productId: productIds[i], modelVersion: model.version, resultId: '' };
-    const reject = unreadable ?? rejectOfRow.get(i);
-    if (reject) return { ...common, reject: { code: reject.code, message: reject.message } };
-    const { code: categoryCode } = model.categories[predictions.categoryIndexes[i]];
-    return { ...common, categoryCode, confidence: predictions.confidences[i] };
-  });
+/** One reject a row, with its first code and everything that is wrong in one sentence. */
+function toOutcomes(rejected: readonly RejectedRow[]): CategorizedProducts {
+  const rejects = rejected.map(
+    ({ errors }, row): Reject => ({
+      row,
+      code: errors[0].code,
+      message: errors.map(({ message }) => message).join('; '),
+    }),
+  );
+  return {
+    rows: rejected.length,
+    ids: rejected.map(({ productId }) => productId),
+    categories: [],
+    categoryIndexes: new Uint16Array(rejected.length).fill(NO_CATEGORY),
+    confidences: new Float32Array(rejected.length).fill(Number.NaN),
+    rejects,
+  };
 }

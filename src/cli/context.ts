@@ -1,4 +1,6 @@
-import { Argument, InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
+import type { Tally } from '../application/outcome-tally.ts';
+import type { OutputFormat } from '../composition.ts';
 import type { Config } from '../config.ts';
 import { runIdSchema } from '../contract/index.ts';
 
@@ -43,21 +45,19 @@ export function runOption(description: string): Option {
   });
 }
 
-/** The file of products that a command reads. */
-export function productsArgument(): Argument {
-  return new Argument(
-    '<file>',
-    'CSV with a header (product_id, f0 … fN) or JSON lines ({"productId", "features"}); - for standard input',
-  );
-}
-
-export function formatOption(description: string): Option {
-  return new Option('--format <format>', description).choices(['csv', 'jsonl']);
+export function outputFormatOption(flags: string): Option {
+  return new Option(flags, 'format of the output (default: by the ending of --out, else csv)').choices([
+    'csv',
+    'jsonl',
+    'parquet',
+  ]);
 }
 
 /** Where no format is said, the file's ending tells it. */
-export function outputFormat(said: 'csv' | 'jsonl' | undefined, path: string): 'csv' | 'jsonl' {
-  return said ?? (/\.(jsonl|ndjson)$/i.test(path) ? 'jsonl' : 'csv');
+export function outputFormat(said: OutputFormat | undefined, path: string): OutputFormat {
+  if (said) return said;
+  if (/\.parquet$/i.test(path)) return 'parquet';
+  return /\.(jsonl|ndjson)$/i.test(path) ? 'jsonl' : 'csv';
 }
 
 /** Lines of `name  value`, the values in one column. */
@@ -77,4 +77,22 @@ export function formatCounts(counts: Readonly<Record<string, number>>): string {
 /** `3 (A 2, B 1)`; `0` where there is nothing to tell apart. */
 export function formatTotal(total: number, counts: Readonly<Record<string, number>>): string {
   return total === 0 ? '0' : `${total} (${formatCounts(counts)})`;
+}
+
+/** What became of products, for people. */
+export function describeTally(tally: Tally, reviewBelow: number): Record<string, string | number> {
+  const { products, categorized, byCategory, meanConfidence, toReview, rejected, rejectedByCode } = tally;
+  return {
+    products,
+    categorized: categorized === 0 ? 0 : `${categorized} (${formatShares(byCategory, categorized)})`,
+    ...(meanConfidence !== undefined && { confidence: `${meanConfidence.toFixed(3)} on average` }),
+    ...(categorized > 0 && { 'to review': `${toReview} below ${reviewBelow}` }),
+    rejected: formatTotal(rejected, rejectedByCode),
+  };
+}
+
+/** `A 62.1 %, B 37.9 %`, the largest first. */
+function formatShares(counts: Readonly<Record<string, number>>, total: number): string {
+  const entries = Object.entries(counts).sort(([, a], [, b]) => b - a);
+  return entries.map(([name, count]) => `${name} ${((100 * count) / total).toFixed(1)} %`).join(', ');
 }

@@ -1,163 +1,175 @@
-import { randomBytes } from 'node:crypto';
 import { Command } from 'commander';
-import { type EnqueueSummary, enqueueProducts } from '../application/enqueue-products.ts';
-import type { ProductQueue, RejectSink } from '../application/ports.ts';
-import { composeEnqueue, createRejectFiles, openProductSource, readModelWidth, systemClock } from '../composition.ts';
-import type { Config } from '../config.ts';
-import { maxChunkProducts } from '../contract/index.ts';
+import { type EnqueueProgress, type EnqueueSummary, enqueueProducts } from '../application/enqueue-products.ts';
+import type { ProductQueue, ProductSource, RejectSink } from '../application/ports.ts';
 import {
-  type CommandContext,
-  EXIT,
-  formatFields,
-  formatOption,
-  formatTotal,
-  integerOption,
-  productsArgument,
-  runOption,
-} from './context.ts';
+  composeEnqueue,
+  createRejectFiles,
+  type FileProductSource,
+  readModelWidth,
+  systemClock,
+} from '../composition.ts';
+import { maxChunkProducts } from '../contract/index.ts';
+import { type CommandContext, EXIT, formatFields, formatTotal, integerOption, runOption } from './context.ts';
+import { addInputOptions, type InputOptions, openInput } from './input.ts';
 import { createProgress } from './progress.ts';
 
-interface Options {
+export interface EnqueueOptions extends InputOptions {
   run?: string;
-  format?: 'csv' | 'jsonl';
   chunkSize: number;
-  maxWaiting: number;
-  width?: number;
+  maxPending: number;
   rejects?: string;
+}
+
+interface CommandOptions extends EnqueueOptions {
+  width?: number;
   dryRun?: boolean;
   json?: boolean;
 }
 
 export function enqueueCommand(context: CommandContext): Command {
-  return new Command('enqueue')
-    .description('send the products of a file to the queue')
-    .addArgument(productsArgument())
-    .addOption(runOption('name of this import; results are collected by it (default: time and a random part)'))
-    .addOption(formatOption('format of the input (default: told from its first character)'))
-    .option(
-      '--chunk-size <products>',
-      'products in a job; 1 sends each as a job of its own',
-      integerOption(1, 10_000),
-      1000,
-    )
-    .option(
-      '--max-waiting <jobs>',
-      'wait while so many jobs are waiting for a worker',
-      integerOption(1, 10_000_000),
-      1000,
-    )
+  const command = new Command('enqueue').description('send the products of files to the queue');
+  return addEnqueueOptions(command)
     .option(
       '--width <numbers>',
       "numbers in a feature vector (default: from the model's manifest)",
       integerOption(1, 100_000),
     )
-    .option('--rejects <base>', 'where rejected rows go: <base>.csv and <base>.jsonl (default: <file>.rejects)')
     .option('--dry-run', 'read and check everything, send and write nothing')
     .option('--json', 'print the summary as JSON')
     .addHelpText(
       'after',
       `
-The same command with the same --run goes on: no product is in the results twice. Exit code 3: done, but some products were rejected.
+The same command goes on after an interruption: what has arrived is not sent again, and no product is in the results
+twice. The same content has the same run id where none is said: another import of it wants another --run.
+Exit code 3: done, but some rows were rejected.
 
 Examples:
   $ categorizer enqueue catalogue.csv --run night-2026-11-22
-  $ zcat catalogue.jsonl.gz | categorizer enqueue - --run import-7 --rejects import-7.rejects
-  $ categorizer enqueue catalogue.csv --dry-run`,
+  $ categorizer enqueue 'export/*.csv.gz' --delimiter ';' --decimal , --encoding latin-1
+  $ categorizer enqueue catalogue.parquet --id-column sku --feature-columns 'v_*'
+  $ zcat catalogue.jsonl.gz | categorizer enqueue - --run import-7 --rejects import-7.rejects`,
     )
-    .action((file: string, options: Options) => enqueue(file, options, context));
+    .action((files: string[], options: CommandOptions) => enqueue(files, options, context));
 }
 
-async function enqueue(file: string, options: Options, context: CommandContext): Promise<void> {
+/** The options of every command that sends products. */
+export function addEnqueueOptions(command: Command): Command {
+  return addInputOptions(command)
+    .addOption(runOption('name of this import; results are collected by it (default: from the content of the input)'))
+    .option('--chunk-size <products>', 'products in a job', integerOption(1, 10_000), 8192)
+    .option(
+      '--max-pending <MiB>',
+      'wait while about so much of products is in Redis and not categorized',
+      integerOption(1, 1_000_000),
+      256,
+    )
+    .option(
+      '--rejects <base>',
+      'rejected rows go to <base>.csv, and why to <base>.jsonl; a directory for several files (default: <file>.rejects)',
+    );
+}
+
+async function enqueue(files: string[], options: CommandOptions, context: CommandContext): Promise<void> {
   const config = context.config();
   const width = options.width ?? (await readModelWidth(config));
-  const source = await openProductSource({ path: file, format: options.format, width, stop: context.stop });
-  const base = options.rejects ?? `${file === '-' ? 'stdin' : file}.rejects`;
-  const target = options.dryRun
-    ? dryRunTarget(context)
-    : await realTarget(
-        config,
-        context.stop,
-        createRejectFiles({ base, input: file, format: source.format, header: source.header }),
-      );
-  const bar = createProgress(source.progress().total);
-  const saysItWaits = once(() =>
-    context.note(
-      `${options.maxWaiting} jobs or more are waiting (--max-waiting): going on when workers have taken some`,
-    ),
-  );
+  const source = await openInput(files, options, width, context);
   try {
-    const summary = await enqueueProducts(
-      { source, queue: target.queue, rejects: target.rejects, clock: systemClock },
-      {
-        runId: options.run ?? newRunId(),
-        chunkSize: Math.min(options.chunkSize, maxChunkProducts(width)),
-        maxWaitingJobs: options.maxWaiting,
-        width,
-        stop: context.stop,
-        onProgress: ({ enqueued, rejected, paused }) => {
-          const waits = paused ? ', waiting for the workers' : '';
-          bar.update(source.progress().read, `${enqueued} products, ${rejected} rejected${waits}`);
-          if (paused) saysItWaits();
-        },
-      },
-    );
-    bar.stop();
-    const rejectFiles = await target.rejects.commit();
-    context.print(options.json ? JSON.stringify({ ...summary, rejectFiles }) : describeSummary(summary, rejectFiles));
-    context.exitWith(summary.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
-  } catch (error) {
-    await target.rejects.abort();
-    throw error;
+    const rejects = createRejectFiles({ inputs: source.inputs, base: options.rejects });
+    const target = options.dryRun
+      ? dryRunTarget(source, context)
+      : { rejects, ...(await composeEnqueue(config, context.stop)) };
+    try {
+      const summary = await sendProducts(source, target, { ...options, width }, context);
+      context.print(options.json ? JSON.stringify(summary) : formatFields(describeEnqueue(summary)));
+      if (summary.sentBefore.products > 0) context.note(describeSentBefore(summary));
+      context.exitWith(summary.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
+    } finally {
+      await target.close();
+    }
   } finally {
-    bar.stop();
-    await target.close();
+    await source.close();
   }
 }
 
-function once(call: () => void): () => void {
-  let called = false;
-  return () => {
-    if (!called) call();
-    called = true;
+/** Sends all of a source, with a bar. */
+export async function sendProducts(
+  source: FileProductSource,
+  target: { readonly queue: ProductQueue; readonly rejects: RejectSink },
+  options: EnqueueOptions & { readonly width: number; readonly runId?: string },
+  context: Pick<CommandContext, 'stop' | 'note'>,
+): Promise<EnqueueSummary> {
+  const bar = createProgress();
+  const onProgress = createProgressListener(source, options, bar.update, context);
+  try {
+    return await enqueueProducts(
+      { source, queue: target.queue, rejects: target.rejects, clock: systemClock },
+      {
+        runId: runIdOf(source, options),
+        chunkSize: Math.min(options.chunkSize, maxChunkProducts(options.width)),
+        maxPendingBytes: options.maxPending * 1024 * 1024,
+        stop: context.stop,
+        onProgress,
+      },
+    );
+  } finally {
+    bar.stop();
+  }
+}
+
+/** The same content has the same run, so that the same command goes on without being told which run it was. */
+export function runIdOf(source: ProductSource, options: { run?: string }): string {
+  return options.run ?? `import-${source.fingerprint.slice(0, 16)}`;
+}
+
+function createProgressListener(
+  source: ProductSource,
+  { maxPending }: EnqueueOptions,
+  show: (done: number, total: number, note: string) => void,
+  { note }: Pick<CommandContext, 'note'>,
+): (progress: EnqueueProgress) => void {
+  let saidThatItWaits = false;
+  return ({ products, rejected, paused }) => {
+    const { read, total } = source.progress();
+    show(read, total, `${products} products, ${rejected} rejected${paused ? ', waiting for the workers' : ''}`);
+    if (!paused || saidThatItWaits) return;
+    saidThatItWaits = true;
+    note(`${maxPending} MiB are waiting in Redis (--max-pending): going on when workers have taken some`);
   };
-}
-
-interface Target {
-  readonly queue: ProductQueue;
-  readonly rejects: RejectSink;
-  close(): Promise<void>;
-}
-
-async function realTarget(config: Config, stop: AbortSignal, rejects: RejectSink): Promise<Target> {
-  const { queue, close } = await composeEnqueue(config, stop);
-  return { queue, rejects, close };
 }
 
 /** Sends nothing and writes nothing; says what it would reject. */
-function dryRunTarget(context: CommandContext): Target {
-  return {
-    queue: { waiting: async () => 0, enqueue: async () => undefined },
-    rejects: {
-      write: async ({ line }, { code, message }) => context.note(`line ${line}: ${code}: ${message}`),
-      commit: async () => [],
-      abort: async () => undefined,
+function dryRunTarget({ inputs }: FileProductSource, { note }: CommandContext) {
+  const queue: ProductQueue = {
+    begin: async () => ({ has: () => false }),
+    pendingJobs: async () => 0,
+    enqueue: async () => undefined,
+    finish: async () => undefined,
+  };
+  const rejects: RejectSink = {
+    async write({ input, line, errors }) {
+      for (const { column, code, message } of errors) {
+        note(`${inputs[input].path}:${line}: ${column === undefined ? '' : `${column}: `}${code}: ${message}`);
+      }
     },
-    close: async () => undefined,
+    commit: async () => [],
+    abort: async () => undefined,
+  };
+  return { queue, rejects, close: async () => undefined };
+}
+
+export function describeEnqueue(summary: EnqueueSummary): Record<string, string | number> {
+  const { runId, products, jobs, rejected, rejectedByCode, skipped, rejectFiles } = summary;
+  return {
+    run: runId,
+    enqueued: `${products} products in ${jobs} jobs`,
+    'rejected rows': formatTotal(rejected, rejectedByCode),
+    ...(skipped > 0 && { 'passed over': `${skipped} rows whose product id stands more than once` }),
+    ...(rejectFiles.length > 0 && { 'reject files': rejectFiles.join(', ') }),
   };
 }
 
-function describeSummary(summary: EnqueueSummary, rejectFiles: readonly string[]): string {
-  const { runId, products, enqueued, jobs, rejected, rejectedByCode } = summary;
-  return formatFields({
-    run: runId,
-    products,
-    enqueued: `${enqueued} in ${jobs} jobs`,
-    rejected: formatTotal(rejected, rejectedByCode),
-    ...(rejectFiles.length > 0 && { 'reject files': rejectFiles.join(', ') }),
-  });
-}
-
-function newRunId(): string {
-  const time = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
-  return `${time}-${randomBytes(3).toString('hex')}`;
+export function describeSentBefore({ runId, jobs, sentBefore }: EnqueueSummary): string {
+  return sentBefore.jobs === jobs
+    ? `all of run ${runId} was sent before: nothing was sent now; a new run of the same products wants another --run`
+    : `${sentBefore.products} products of run ${runId} had been sent before, and were not sent again`;
 }

@@ -1,68 +1,61 @@
 import { Command } from 'commander';
 import { predictSource } from '../application/predict-source.ts';
-import { composePredict, openProductSource, openResultFile } from '../composition.ts';
-import {
-  type CommandContext,
-  EXIT,
-  formatFields,
-  formatOption,
-  formatTotal,
-  outputFormat,
-  productsArgument,
-} from './context.ts';
+import { composePredict, openResultFile } from '../composition.ts';
+import { type CommandContext, describeTally, EXIT, formatFields, outputFormat } from './context.ts';
+import { addInputOptions, type InputOptions, openInput } from './input.ts';
+import { addReviewOption } from './results.ts';
 
-interface Options {
+interface Options extends InputOptions {
   out: string;
-  format?: 'csv' | 'jsonl';
+  reviewBelow: number;
   json?: boolean;
 }
 
 export function predictCommand(context: CommandContext): Command {
-  return new Command('predict')
-    .description('categorize the products of a file here, with no queue and no server')
-    .addArgument(productsArgument())
-    .addOption(formatOption('format of the input (default: told from its first character)'))
+  const command = new Command('predict').description(
+    'categorize the products of files here, with no queue and no server',
+  );
+  return addReviewOption(addInputOptions(command))
     .option('--out <file>', 'where to; - for standard output', '-')
     .option('--json', 'print the summary as JSON (with --out FILE)')
     .addHelpText(
       'after',
       `
-Gives the same categories as the worker, in the order of the input, rejected products among them.
-The output is CSV, or JSON lines where --out ends in .jsonl. Exit code 3: done, but some products were rejected.
+Gives the same categories as the worker, in the order of the input, and then the rejected products.
+The output is CSV, or JSON lines or Parquet where --out ends in .jsonl or .parquet.
+Exit code 3: done, but some products were rejected.
 
 Examples:
   $ categorizer predict catalogue.csv --out categories.csv
   $ echo '{"productId":"P1","features":[3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3]}' | categorizer predict -`,
     )
-    .action((file: string, options: Options, command: Command) => {
-      if (options.json && options.out === '-') command.error('error: --json needs --out FILE');
-      return predict(file, options, context);
+    .action((files: string[], options: Options, self: Command) => {
+      if (options.json && options.out === '-') self.error('error: --json needs --out FILE');
+      return predict(files, options, context);
     });
 }
 
-async function predict(path: string, options: Options, context: CommandContext): Promise<void> {
-  const config = context.config();
-  const { out } = options;
-  const { model, categorizeProducts, close } = await composePredict(config);
+async function predict(files: readonly string[], options: Options, context: CommandContext): Promise<void> {
+  const { out, reviewBelow } = options;
+  const { model, categorizeProducts, close } = await composePredict(context.config());
   try {
-    const source = await openProductSource({ path, format: options.format, width: model.width, stop: context.stop });
-    const file = openResultFile(out, { format: outputFormat(undefined, out), keep: false });
-    const summary = await predictSource(
-      { source, categorizeProducts, file, model },
-      { rows: config.BATCH_MAX_ROWS, stop: context.stop },
-    );
-    const show = out === '-' ? context.note : context.print;
-    show(
-      options.json
-        ? JSON.stringify({ out, ...summary })
-        : formatFields({
-            products: summary.products,
-            categorized: formatTotal(summary.categorized, summary.byCategory),
-            rejected: formatTotal(summary.rejected, summary.rejectedByCode),
-            ...(out !== '-' && { file: out }),
-          }),
-    );
-    context.exitWith(summary.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
+    const source = await openInput(files, options, model.width, context);
+    try {
+      const file = openResultFile(out, { format: outputFormat(undefined, out), keep: false });
+      const tally = await predictSource(
+        { source, categorizeProducts, file, model },
+        { reviewBelow, stop: context.stop },
+      );
+      const show = out === '-' ? context.note : context.print;
+      show(
+        options.json
+          ? JSON.stringify({ out, ...tally })
+          : formatFields({ ...describeTally(tally, reviewBelow), ...(out !== '-' && { file: out }) }),
+      );
+      context.exitWith(tally.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
+    } finally {
+      await source.close();
+    }
   } finally {
     await close();
   }

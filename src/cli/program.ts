@@ -6,6 +6,7 @@ import { modelCommand } from './model.ts';
 import { predictCommand } from './predict.ts';
 import { queueCommand } from './queue.ts';
 import { resultsCommand } from './results.ts';
+import { runCommand } from './run.ts';
 import { workerCommand } from './worker.ts';
 
 /** The `categorizer` command with all of its commands. */
@@ -28,7 +29,15 @@ Examples:
   $ categorizer enqueue catalogue.csv --run night-2026-11-22
   $ categorizer results --run night-2026-11-22 --wait --out categories.csv`,
     );
-  const commands = [workerCommand, enqueueCommand, resultsCommand, predictCommand, queueCommand, modelCommand];
+  const commands = [
+    workerCommand,
+    runCommand,
+    enqueueCommand,
+    resultsCommand,
+    predictCommand,
+    queueCommand,
+    modelCommand,
+  ];
   for (const create of commands) program.addCommand(create(context));
   return forAll(program, (command) => command.exitOverride().showHelpAfterError('(see --help)'));
 }

@@ -1,40 +1,43 @@
-import { Command } from 'commander';
-import { collectResults } from '../application/collect-results.ts';
-import { type Counts, increment } from '../application/counts.ts';
-import type { QueueMonitor } from '../application/ports.ts';
-import { composeQueues, openResultFile } from '../composition.ts';
-import { CategorizerError } from '../domain/errors.ts';
+import { Command, InvalidArgumentError } from 'commander';
+import { type CollectProgress, type CollectSummary, collectResults } from '../application/collect-results.ts';
+import type { RunProgress } from '../application/ports.ts';
+import { watchRun } from '../application/watch-run.ts';
+import { composeQueues, type OutputFormat, openResultFile, type QueueApp, systemClock } from '../composition.ts';
 import {
   type CommandContext,
+  describeTally,
   EXIT,
   formatCounts,
   formatFields,
-  formatOption,
-  formatTotal,
   outputFormat,
+  outputFormatOption,
   runOption,
 } from './context.ts';
-import { createProgress } from './progress.ts';
+import { createProgress, createRate } from './progress.ts';
 
-const POLL_MS = 250;
+export interface CollectOptions {
+  out: string;
+  outFormat?: OutputFormat;
+  reviewBelow: number;
+}
 
-interface Options {
+interface CommandOptions extends Omit<CollectOptions, 'outFormat'> {
   run?: string;
   all?: boolean;
-  out: string;
-  format?: 'csv' | 'jsonl';
+  format?: OutputFormat;
   wait?: boolean;
   json?: boolean;
 }
 
 export function resultsCommand(context: CommandContext): Command {
-  return new Command('results')
+  const command = new Command('results')
     .description('collect the results of a run into a file')
     .addOption(runOption('the run to collect').conflicts('all'))
     .option('--all', 'collect every run, and results without one')
-    .option('--out <file>', 'where to; - for standard output', '-')
-    .addOption(formatOption('format of the output (default: by the ending of --out, else csv)'))
-    .option('--wait', 'first wait until the workers have nothing left to do')
+    .option('--out <file>', 'where to; - for standard output (no Parquet)', '-')
+    .addOption(outputFormatOption('--format <format>'));
+  return addReviewOption(command)
+    .option('--wait', 'wait until the run is complete: every job of it has a result or has failed')
     .option('--json', 'print the summary as JSON (with --out FILE)')
     .addHelpText(
       'after',
@@ -44,83 +47,130 @@ ended: it keeps what the file holds and adds what is new. To standard output the
 Exit code 3: done, but some products were rejected, or some jobs of the run failed.
 
 Examples:
-  $ categorizer results --run night-2026-11-22 --wait --out night.csv
+  $ categorizer results --run night-2026-11-22 --wait --out night.parquet
   $ categorizer results --all --format jsonl | gzip > results.jsonl.gz`,
     )
-    .action((options: Options, command: Command) => {
-      if (options.run === undefined && !options.all) command.error('error: say which results: --run <id> or --all');
-      if (options.json && options.out === '-') command.error('error: --json needs --out FILE');
+    .action((options: CommandOptions, self: Command) => {
+      if (options.run === undefined && !options.all) self.error('error: say which results: --run <id> or --all');
+      if (options.json && options.out === '-') self.error('error: --json needs --out FILE');
+      if (options.format === 'parquet' && options.out === '-') self.error('error: Parquet needs --out FILE');
       return results(options, context);
     });
 }
 
-async function results(options: Options, context: CommandContext): Promise<void> {
-  const { run: runId, out } = options;
-  const { monitor, results: queue, close } = await composeQueues(context.config(), context.stop);
-  try {
-    if (options.wait) await waitUntilDone(monitor, context);
-    const file = openResultFile(out, { format: outputFormat(options.format, out), keep: true });
-    const bar = createProgress(undefined);
-    const summary = await collectResults(
-      { queue, file },
-      { runId, stop: context.stop, onProgress: (products) => bar.update(products, `${products} products`) },
-    ).finally(() => bar.stop());
-    const failedJobs = await countFailed(monitor, runId);
-    const failures = Object.values(failedJobs).reduce((sum, count) => sum + count, 0);
+export function addReviewOption(command: Command): Command {
+  return command.option(
+    '--review-below <confidence>',
+    'count the products whose confidence is below it',
+    (text: string) => {
+      const value = Number(text);
+      if (text.trim() !== '' && value >= 0 && value <= 1) return value;
+      throw new InvalidArgumentError('expected a number from 0 to 1.');
+    },
+    0.7,
+  );
+}
 
+async function results(options: CommandOptions, context: CommandContext): Promise<void> {
+  const { run: runId, out } = options;
+  const app = await composeQueues(context.config(), context.stop);
+  try {
+    const collected = await collect(
+      app,
+      runId,
+      { ...options, outFormat: options.format },
+      context,
+      options.wait ? undefined : async () => false,
+    );
     const show = out === '-' ? context.note : context.print;
     show(
       options.json
-        ? JSON.stringify({ runId, out, ...summary, failedJobs })
-        : formatFields({
-            ...(runId !== undefined && { run: runId }),
-            products: summary.products,
-            categorized: formatTotal(summary.categorized, summary.byCategory),
-            rejected: formatTotal(summary.rejected, summary.rejectedByCode),
-            'failed jobs':
-              failures === 0 ? 0 : `${failures} (${formatCounts(failedJobs)}); see: categorizer queue status`,
-            ...(summary.duplicates > 0 && { 'collected before': `${summary.duplicates} results, dropped` }),
-            ...(out !== '-' && { file: out }),
-          }),
+        ? JSON.stringify({ runId, out, ...collected })
+        : formatFields({ ...(runId !== undefined && { run: runId }), ...describeCollection(collected, options) }),
     );
-    if (summary.results === 0 && summary.duplicates === 0) context.note('no new results on the queue');
-    context.exitWith(summary.rejected > 0 || failures > 0 ? EXIT.REJECTS : EXIT.DONE);
+    if (collected.results === 0 && collected.duplicates === 0) context.note('no new results on the queue');
+    context.exitWith(isClean(collected) ? EXIT.DONE : EXIT.REJECTS);
   } finally {
-    await close();
+    await app.close();
   }
 }
 
-/** Until no job of the input queue waits, runs or is to be tried again. */
-async function waitUntilDone(monitor: QueueMonitor, { stop, note }: CommandContext): Promise<void> {
-  const bar = createProgress(undefined);
-  let warned = false;
+export interface Collection extends CollectSummary {
+  /** Failed jobs of the run, by code. */
+  readonly failedJobs: Readonly<Record<string, number>>;
+  /** Jobs of the run that are nowhere any more. */
+  readonly missingJobs: number;
+}
+
+/** Collects with a bar. @param more where it is not said, until the run is complete */
+export async function collect(
+  { monitor, results: queue }: QueueApp,
+  runId: string | undefined,
+  options: CollectOptions,
+  context: Pick<CommandContext, 'stop' | 'note'>,
+  more?: (progress: CollectProgress, wait: (progress: CollectProgress) => Promise<boolean>) => Promise<boolean>,
+): Promise<Collection> {
+  const { out, reviewBelow } = options;
+  const bar = createProgress();
+  const rate = createRate();
+  const hint = createHints(runId, context);
+  const watch = watchRun({ monitor, clock: systemClock }, { runId, stop: context.stop, onWait: hint });
   try {
-    for (;;) {
-      const [{ jobs }] = await monitor.depths();
-      const left = jobs.waiting + jobs.prioritized + jobs.active + jobs.delayed;
-      if (left === 0) return;
-      bar.update(0, `${left} jobs left`);
-      if (!warned && (await monitor.workers()) === 0) {
-        warned = true;
-        note(`${left} jobs are left and no worker is connected: start one with: categorizer worker`);
-      }
-      await pause(POLL_MS, stop);
-    }
+    const summary = await collectResults(
+      { queue, file: openResultFile(out, { format: outputFormat(options.outFormat, out), keep: true }) },
+      {
+        runId,
+        reviewBelow,
+        stop: context.stop,
+        more: (progress) => (more ? more(progress, watch.more) : watch.more(progress)),
+        onProgress: ({ products }) =>
+          bar.update(products, watch.progress()?.totals?.products, `${products} products, ${rate(products)}`),
+      },
+    );
+    const { failed: failedJobs } = await monitor.progress(runId);
+    return { ...summary, failedJobs, missingJobs: watch.missingJobs() };
   } finally {
     bar.stop();
   }
 }
 
-async function pause(ms: number, stop: AbortSignal): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, ms));
-  if (stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was taken off the queue');
+/** What a person who waits should know, each once. */
+function createHints(
+  runId: string | undefined,
+  { note }: Pick<CommandContext, 'note'>,
+): (progress: RunProgress) => void {
+  const said = new Set<string>();
+  const say = (text: string) => {
+    if (!said.has(text)) note(text);
+    said.add(text);
+  };
+  return ({ begun, totals, unfinishedJobs, workers }) => {
+    if (workers === 0 && unfinishedJobs > 0)
+      say('jobs are left and no worker is connected: start one with: categorizer worker');
+    if (begun && !totals && unfinishedJobs === 0) {
+      say(
+        `all that was sent of run ${runId} is done, but not all of it was sent: run the same import again to finish it`,
+      );
+    }
+  };
 }
 
-async function countFailed(monitor: QueueMonitor, runId: string | undefined): Promise<Counts> {
-  const byCode: Counts = {};
-  for await (const job of monitor.failed()) {
-    if (runId !== undefined && job.runId !== runId) continue;
-    increment(byCode, job.code);
-  }
-  return byCode;
+export function isClean({ rejected, failedJobs, missingJobs, unreadable }: Collection): boolean {
+  return rejected === 0 && missingJobs === 0 && unreadable === 0 && Object.keys(failedJobs).length === 0;
+}
+
+export function describeCollection(
+  collected: Collection,
+  { out, reviewBelow }: CollectOptions,
+): Record<string, string | number> {
+  const { failedJobs, missingJobs, unreadable, duplicates } = collected;
+  const failures = Object.values(failedJobs).reduce((sum, count) => sum + count, 0);
+  return {
+    ...describeTally(collected, reviewBelow),
+    'failed jobs': failures === 0 ? 0 : `${failures} (${formatCounts(failedJobs)}); see: categorizer queue status`,
+    ...(missingJobs > 0 && { 'missing jobs': `${missingJobs}: neither on the queue, nor failed, nor collected` }),
+    ...(unreadable > 0 && { unreadable: `${unreadable} results, left on the queue; the log says why` }),
+    ...(duplicates > 0 && { 'collected before': `${duplicates} results, dropped` }),
+    ...(out !== '-' && { file: out }),
+  };
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { MAX_FLOAT32 } from '../domain/features.ts';
 import { PRODUCT_ID_PATTERN } from '../domain/product.ts';
-import { MAX_CHUNK_PRODUCTS, PRODUCT_JOB, PRODUCTS_JOB } from './names.ts';
+import { MAX_CHUNK_PRODUCTS, MAX_PAYLOAD_BYTES, PACKED_PRODUCTS_JOB, PRODUCT_JOB, PRODUCTS_JOB } from './names.ts';
 
 export const productIdSchema = z.string().regex(PRODUCT_ID_PATTERN).meta({
   description: '1 to 200 characters, none of them a control character.',
@@ -32,6 +32,27 @@ export const productsJobSchema = z
   })
   .meta({ title: `Data of a '${PRODUCTS_JOB}' job: a chunk of products` });
 
+/** Where the payload of a packed job or result is, and how to know that it is whole. */
+export const payloadSchema = z.object({
+  count: z.number().int().min(1).max(MAX_CHUNK_PRODUCTS).meta({ description: 'Products in the payload.' }),
+  payload: z.string().min(1).meta({ description: 'The Redis key of the payload, a binary value.' }),
+  bytes: z.number().int().min(1).max(MAX_PAYLOAD_BYTES).meta({ description: 'Length of the payload.' }),
+  crc32: z.number().int().min(0).max(0xffffffff).meta({ description: 'CRC-32 (as zlib has it) of the payload.' }),
+});
+
+/** Data of a `products.packed` job. */
+export const packedProductsJobSchema = payloadSchema
+  .extend({
+    width: z
+      .number()
+      .int()
+      .min(1)
+      .max(MAX_PAYLOAD_BYTES / 4)
+      .meta({ description: 'Numbers in a feature vector.' }),
+    runId: runIdSchema.optional(),
+  })
+  .meta({ title: `Data of a '${PACKED_PRODUCTS_JOB}' job: a chunk of products as binary` });
+
 /**
  * What of a chunk must be right for its products to be looked at one by one: a bad product is rejected alone, so
  * only the domain judges it.
@@ -44,13 +65,12 @@ const productEnvelopeSchema = z.object({ runId: runIdSchema.optional() });
 
 export type ProductJobData = z.infer<typeof productJobSchema>;
 export type ProductsJobData = z.infer<typeof productsJobSchema>;
+export type PackedProductsJobData = z.infer<typeof packedProductsJobSchema>;
 
-/** The content of a job whose form is right; its products are still unchecked. */
-export interface ParsedJob {
-  readonly form: 'one' | 'chunk';
-  readonly products: readonly unknown[];
-  readonly runId?: string;
-}
+/** The content of a job whose form is right; its products are still unchecked, and those of a packed one elsewhere. */
+export type ParsedJob =
+  | { readonly form: 'one' | 'chunk'; readonly products: readonly unknown[]; readonly runId?: string }
+  | { readonly form: 'packed'; readonly packed: PackedProductsJobData; readonly runId?: string };
 
 /**
  * Reads the data of a job of any form.
@@ -67,12 +87,16 @@ export function parseJob(name: string, data: unknown): ParsedJob | string {
       const parsed = chunkEnvelopeSchema.safeParse(data);
       return parsed.success ? { form: 'chunk', ...parsed.data } : sentenceOf(parsed.error);
     }
-    // `products.packed` gets its case here.
+    case PACKED_PRODUCTS_JOB: {
+      const { data: packed, error } = packedProductsJobSchema.safeParse(data);
+      return packed ? { form: 'packed', packed, runId: packed.runId } : sentenceOf(error);
+    }
     default:
-      return `unknown job name ${JSON.stringify(name)}: expected '${PRODUCT_JOB}' or '${PRODUCTS_JOB}'`;
+      return `unknown job name ${JSON.stringify(name)}: expected '${PRODUCT_JOB}', '${PRODUCTS_JOB}' or '${PACKED_PRODUCTS_JOB}'`;
   }
 }
 
-function sentenceOf(error: z.ZodError): string {
+/** What is wrong with data, each with its place. */
+export function sentenceOf(error: z.ZodError): string {
   return error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`).join('; ');
 }

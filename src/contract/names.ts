@@ -1,3 +1,5 @@
+import { MAX_PRODUCT_ID_CHARACTERS } from '../domain/product.ts';
+
 /** Version of the wire contract: it changes only when old producers or collectors would break. */
 export const CONTRACT_VERSION = 1;
 
@@ -11,18 +13,39 @@ export const DEFAULT_PREFIX = '{categorizer}';
 
 export const PRODUCT_JOB = 'product';
 export const PRODUCTS_JOB = 'products';
+export const PACKED_PRODUCTS_JOB = 'products.packed';
 export const CATEGORY_RESULT = 'category';
 export const CATEGORIES_RESULT = 'categories';
+export const PACKED_CATEGORIES_RESULT = 'categories.packed';
 
 export const MAX_CHUNK_PRODUCTS = 10_000;
 export const MAX_CHUNK_JSON_BYTES = 8 * 1024 * 1024;
+export const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
+
+/** An id has at most so many bytes in UTF-8, its line feed included. */
+const MAX_ID_BYTES = 4 * MAX_PRODUCT_ID_CHARACTERS + 1;
+
+/** How many products of that width fit in a packed chunk for sure. */
+export function maxChunkProducts(width: number): number {
+  return Math.max(1, Math.min(MAX_CHUNK_PRODUCTS, Math.floor(MAX_PAYLOAD_BYTES / (4 * width + MAX_ID_BYTES))));
+}
+
+/** What a payload lives for, where nobody says otherwise. */
+export const PAYLOAD_TTL_HOURS = 7 * 24;
 
 /**
- * How many products of that width fit in a chunk for sure: 25 bytes is the longest a JSON number with its comma gets,
- * 900 leaves room for the longest id and the names.
+ * The Redis key of a payload. Its content is part of it, so that sending the same again changes nothing, and another
+ * attempt with another outcome cannot change what a job already points to.
+ *
+ * @param owner id of the job or of the result
  */
-export function maxChunkProducts(width: number): number {
-  return Math.max(1, Math.min(MAX_CHUNK_PRODUCTS, Math.floor(MAX_CHUNK_JSON_BYTES / (25 * width + 900))));
+export function payloadKey(prefix: string, owner: string, crc32: number): string {
+  return `${payloadKeyStart(prefix)}${owner}:${crc32.toString(16).padStart(8, '0')}`;
+}
+
+/** Keys outside of it are neither read nor deleted. */
+export function payloadKeyStart(prefix: string): string {
+  return `${prefix}:payload:`;
 }
 
 /**

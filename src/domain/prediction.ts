@@ -2,18 +2,18 @@ import { NO_CATEGORY } from './category.ts';
 
 /**
  * Predictions of `rows` products in flat arrays, one place a row, in the order of the features.
- * A row without a category (`NO_CATEGORY`) has NaN as confidence and probabilities.
+ * A row without a category (`NO_CATEGORY`) has NaN as confidence.
  */
 export interface PredictionBatch {
   readonly rows: number;
-  /** How many categories the model has: the width of `probabilities`. */
+  /** How many categories the model has: the width of `logits`. */
   readonly categories: number;
   /** rows category indexes. */
   readonly categoryIndexes: Uint16Array;
   /** rows probabilities of the chosen category, 0 to 1. */
   readonly confidences: Float32Array;
-  /** rows × categories probabilities, row-major; each row sums to 1. */
-  readonly probabilities: Float32Array;
+  /** rows × categories outputs of the model, row-major; `probabilitiesOf` makes probabilities of them. */
+  readonly logits: Float32Array;
 }
 
 /** Predictions in which every row is still without a category. */
@@ -23,7 +23,7 @@ export function emptyPredictions(rows: number, categories: number): PredictionBa
     categories,
     categoryIndexes: new Uint16Array(rows).fill(NO_CATEGORY),
     confidences: new Float32Array(rows).fill(Number.NaN),
-    probabilities: new Float32Array(rows * categories).fill(Number.NaN),
+    logits: new Float32Array(rows * categories).fill(Number.NaN),
   };
 }
 
@@ -36,7 +36,7 @@ export function slicePredictions(batch: PredictionBatch, start: number, rows: nu
     categories,
     categoryIndexes: batch.categoryIndexes.subarray(start, start + rows),
     confidences: batch.confidences.subarray(start, start + rows),
-    probabilities: batch.probabilities.subarray(start * categories, (start + rows) * categories),
+    logits: batch.logits.subarray(start * categories, (start + rows) * categories),
   };
 }
 
@@ -44,7 +44,7 @@ export function slicePredictions(batch: PredictionBatch, start: number, rows: nu
 export function writePredictions(target: PredictionBatch, start: number, source: PredictionBatch): void {
   target.categoryIndexes.set(source.categoryIndexes, start);
   target.confidences.set(source.confidences, start);
-  target.probabilities.set(source.probabilities, start * target.categories);
+  target.logits.set(source.logits, start * target.categories);
 }
 
 /** Row i of `source` goes to row `rows[i]` of the result, which has `total` rows; the others have no category. */
@@ -56,30 +56,54 @@ export function scatterPredictions(source: PredictionBatch, rows: readonly numbe
 }
 
 /**
- * Softmax and its maximum for each row. Stable for large logits: the row's largest is subtracted first.
+ * The likeliest category of each row, with its probability: the softmax of the logits.
  *
- * @param logits rows × categories, row-major
+ * @param logits rows × categories, row-major; kept, not copied
  * @returns predictions; a row with a logit that is not finite has no category
  */
-export function softmaxPredictions(logits: Float32Array, rows: number, categories: number): PredictionBatch {
-  const result = emptyPredictions(rows, categories);
-  const { categoryIndexes, confidences, probabilities } = result;
+export function predictionsOf(logits: Float32Array, rows: number, categories: number): PredictionBatch {
+  const categoryIndexes = new Uint16Array(rows);
+  const confidences = new Float32Array(rows);
   for (let row = 0; row < rows; row++) {
     const start = row * categories;
     let best = 0;
-    let finite = true;
-    for (let c = 0; c < categories; c++) {
+    let largest = logits[start];
+    // x × 0 is 0 for finite numbers, and NaN for all others.
+    let check = largest * 0;
+    for (let c = 1; c < categories; c++) {
       const logit = logits[start + c];
-      if (!Number.isFinite(logit)) finite = false;
-      if (logit > logits[start + best]) best = c;
+      check += logit * 0;
+      if (logit > largest) {
+        largest = logit;
+        best = c;
+      }
     }
-    if (!finite) continue;
-    const largest = logits[start + best];
-    let sum = 0;
-    for (let c = 0; c < categories; c++) sum += Math.exp(logits[start + c] - largest);
-    for (let c = 0; c < categories; c++) probabilities[start + c] = Math.exp(logits[start + c] - largest) / sum;
+    if (check !== 0) {
+      categoryIndexes[row] = NO_CATEGORY;
+      confidences[row] = Number.NaN;
+      continue;
+    }
     categoryIndexes[row] = best;
-    confidences[row] = probabilities[start + best];
+    confidences[row] = 1 / sumOfExponentials(logits, start, categories, largest);
   }
-  return result;
+  return { rows, categories, categoryIndexes, confidences, logits };
+}
+
+/** The probabilities of all categories for one row; they sum to 1. NaN where the row has no category. */
+export function probabilitiesOf({ categories, logits }: PredictionBatch, row: number): number[] {
+  const start = row * categories;
+  const own = logits.subarray(start, start + categories);
+  const largest = Math.max(...own);
+  const sum = sumOfExponentials(logits, start, categories, largest);
+  return Array.from(own, (logit) => Math.exp(logit - largest) / sum);
+}
+
+/** Stable for large logits: the row's largest is subtracted first, and adds 1. */
+function sumOfExponentials(logits: Float32Array, start: number, categories: number, largest: number): number {
+  let sum = 0;
+  for (let c = 0; c < categories; c++) {
+    const logit = logits[start + c];
+    sum += logit === largest ? 1 : Math.exp(logit - largest);
+  }
+  return sum;
 }

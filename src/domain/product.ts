@@ -9,18 +9,27 @@ const FORBIDDEN_IN_ID = '\\u0000-\\u001f\\u007f-\\u009f\\ud800-\\udfff';
 /** Counts code points, as JSON Schema does. The ranges are written out, so that other languages read them as well. */
 export const PRODUCT_ID_PATTERN = new RegExp(`^[^${FORBIDDEN_IN_ID}]{1,${MAX_PRODUCT_ID_CHARACTERS}}$`, 'u');
 
+/** Product ids as UTF-8, joined by line feeds (which no id may hold). */
+export type PackedIds = Uint8Array;
+
+/** Products in flat arrays: row i of `features` belongs to id i. */
+export interface ProductTable {
+  readonly ids: PackedIds;
+  readonly features: FeatureMatrix;
+}
+
 /** A reject with its place: the index of the product in what was submitted. */
 export interface Reject extends RejectReason {
   readonly row: number;
 }
 
-/** Products in flat arrays: what was accepted as one matrix, what was not as rejects. */
-export interface ProductTable {
-  /** The id of every product as it came; null where it was not a string. */
-  readonly productIds: readonly (string | null)[];
+/** Products that were checked: what was accepted as one matrix, what was not as rejects. */
+export interface CheckedProducts {
+  /** How many products there were. */
+  readonly count: number;
   readonly features: FeatureMatrix;
-  /** For each row of `features`, the index of its product. */
-  readonly acceptedRows: readonly number[];
+  /** For each row of `features`, the index of its product; undefined where all were accepted. */
+  readonly acceptedRows: readonly number[] | undefined;
   /** In the order of their rows. */
   readonly rejects: readonly Reject[];
 }
@@ -40,20 +49,31 @@ export function checkProductId(id: unknown): RejectReason | undefined {
  * @param products each should be `{ productId, features }`
  * @param width how many numbers the model expects
  */
-export function readProducts(products: readonly unknown[], width: number): ProductTable {
+export function readProducts(products: readonly unknown[], width: number): CheckedProducts {
   const values = new Float32Array(products.length * width);
-  const productIds: (string | null)[] = [];
   const acceptedRows: number[] = [];
   const rejects: Reject[] = [];
   for (let row = 0; row < products.length; row++) {
     const { productId, features } = fieldsOf(products[row]);
-    productIds.push(typeof productId === 'string' ? productId : null);
     const reason = checkProductId(productId) ?? readFeatures(features, width, values, acceptedRows.length * width);
     if (reason === undefined) acceptedRows.push(row);
     else rejects.push({ row, code: reason.code, message: reason.message });
   }
   const rows = acceptedRows.length;
-  return { productIds, features: { rows, width, values: values.subarray(0, rows * width) }, acceptedRows, rejects };
+  return {
+    count: products.length,
+    features: { rows, width, values: values.subarray(0, rows * width) },
+    acceptedRows: rejects.length === 0 ? undefined : acceptedRows,
+    rejects,
+  };
+}
+
+/** The id of every product as it came; null where it was not a string. */
+export function productIdsOf(products: readonly unknown[]): (string | null)[] {
+  return products.map((product) => {
+    const { productId } = fieldsOf(product);
+    return typeof productId === 'string' ? productId : null;
+  });
 }
 
 function fieldsOf(product: unknown): { productId?: unknown; features?: unknown } {

@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { BatchStart, HttpObserver, JobObserver, ProductObserver, QueueDepth } from '../application/ports.ts';
 import { type ModelInfo, NO_CATEGORY } from '../domain/category.ts';
 import type { PredictionBatch } from '../domain/prediction.ts';
+import { ArrayHistogram } from './array-histogram.ts';
 
 /** Gauges of prom-client's defaults whose names end in _total, which Prometheus keeps for counters. */
 const MISNAMED_DEFAULTS = [
@@ -100,7 +101,7 @@ export function createMetrics(sources: {
     registers,
   });
   jobsStalled.inc(0);
-  const confidence = new Histogram({
+  const confidence = new ArrayHistogram({
     name: 'categorizer_confidence',
     help: 'Probability of the chosen category.',
     buckets: CONFIDENCE,
@@ -170,10 +171,9 @@ export function createMetrics(sources: {
     batchPredicted({ rows, categoryIndexes, confidences }) {
       const counts = new Uint32Array(model.categories.length);
       for (let row = 0; row < rows; row++) {
-        if (categoryIndexes[row] === NO_CATEGORY) continue;
-        counts[categoryIndexes[row]]++;
-        confidence.observe(confidences[row]);
+        if (categoryIndexes[row] !== NO_CATEGORY) counts[categoryIndexes[row]]++;
       }
+      confidence.observeAll(confidences);
       model.categories.forEach(({ code }, i) => {
         predictions.inc({ category: code }, counts[i]);
       });

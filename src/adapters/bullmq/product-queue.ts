@@ -1,65 +1,112 @@
-import { crc32 } from 'node:zlib';
-import { Queue } from 'bullmq';
+import type { Queue } from 'bullmq';
 import type { ChainableCommander, Redis } from 'ioredis';
-import type { EnqueueTracer, OutgoingChunk, ProductQueue } from '../../application/ports.ts';
-import { chunkJobId, JOB_OPTIONS, PRODUCT_JOB, PRODUCT_QUEUE, PRODUCTS_JOB } from '../../contract/index.ts';
+import type { EnqueueTracer, OutgoingChunk, ProductQueue, SentBefore } from '../../application/ports.ts';
+import {
+  chunkJobId,
+  JOB_OPTIONS,
+  PACKED_PRODUCTS_JOB,
+  type PackedProductsJobData,
+  PRODUCT_QUEUE,
+  packProducts,
+  parseFailedReason,
+  payloadKey,
+} from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
-import { RUN_MEMORY_SECONDS, sentKey } from './run-memory.ts';
+import type { Payloads } from './payloads.ts';
+import { RUN_MEMORY_SECONDS, readTotals, runKey, sentKey } from './run-memory.ts';
+import { TolerantQueue } from './tolerant-job.ts';
 
-/** The producer's side of the input queue. @param options.connection from `connectOrFail` */
+/**
+ * The producer's side of the input queue.
+ *
+ * @param options.connection from `connectOrFail`, as that of the payloads
+ */
 export function createProductQueue(options: {
   readonly connection: Redis;
   readonly prefix: string;
+  readonly payloads: Payloads;
   readonly tracer: EnqueueTracer;
 }): ProductQueue & { close(): Promise<void> } {
-  const { connection, prefix, tracer } = options;
-  const queue = new Queue(PRODUCT_QUEUE, { connection, prefix, defaultJobOptions: { ...JOB_OPTIONS } });
+  const { connection, prefix, payloads, tracer } = options;
+  const queue: Queue = new TolerantQueue(PRODUCT_QUEUE, {
+    connection,
+    prefix,
+    defaultJobOptions: { ...JOB_OPTIONS },
+  });
   // The call that fails says the same.
   queue.on('error', () => undefined);
 
-  /**
-   * A job id that exists is not added again, whatever is in the job: another content under the same number would be
-   * lost without a word. So what is sent under each number is remembered, and must stay the same.
-   */
-  async function claimNumbers(runId: string, chunks: readonly OutgoingChunk[]): Promise<void> {
-    const key = sentKey(prefix, runId);
-    const checksums = chunks.map(({ products }) => String(crc32(JSON.stringify(products))));
+  async function begin(runId: string, fingerprint: string): Promise<SentBefore> {
+    const key = runKey(prefix, runId);
     const pipeline = connection.pipeline();
-    chunks.forEach(({ number }, i) => {
-      pipeline.hsetnx(key, String(number), checksums[i]);
-    });
-    pipeline.hmget(key, ...chunks.map(({ number }) => String(number)));
+    pipeline.hsetnx(key, 'fingerprint', fingerprint);
+    pipeline.hsetnx(key, 'startedAt', new Date().toISOString());
     pipeline.expire(key, RUN_MEMORY_SECONDS);
-    const replies = await askRedis(() => execAll(pipeline));
-    const remembered = replies.at(-2);
-    const changed = chunks.find((_, i) => !Array.isArray(remembered) || remembered[i] !== checksums[i]);
-    if (changed) {
-      const message = `chunk ${changed.number} of run ${runId} was sent with other products before: an input that has changed, or another --chunk-size, wants another run id`;
+    pipeline.hgetall(key);
+    const record = (await askRedis(() => execAll(pipeline))).at(-1) as Record<string, string>;
+    if (record.fingerprint !== fingerprint) {
+      const message = `run ${runId} was begun ${record.startedAt} with another input, or with the same one read or cut in another way (--chunk-size, columns, format …): name another run with --run`;
       throw new CategorizerError('RUN_CONFLICT', message);
     }
+    const mended = await forgetLostChunks(runId);
+    const bits = await askRedis(() => connection.getBuffer(sentKey(prefix, runId)));
+    return {
+      has: (number) => bits !== null && ((bits[number >> 3] ?? 0) & (0x80 >> (number & 7))) !== 0,
+      totals: mended ? undefined : readTotals(record),
+    };
   }
 
-  async function enqueue(chunks: readonly OutgoingChunk[]): Promise<void> {
-    if (chunks.length > 0) await claimNumbers(chunks[0].runId, chunks);
-    await tracer.enqueue(PRODUCT_QUEUE, chunks.length, async (trace) => {
+  /** A chunk whose payload is gone has failed for good; sent again it can be done. @returns whether there were any */
+  async function forgetLostChunks(runId: string): Promise<boolean> {
+    const ids = await askRedis(() => queue.getRanges(['failed'], 0, -1, true));
+    const mine = ids.filter((id) => numberOf(runId, id) !== undefined);
+    let found = false;
+    for (const id of mine) {
+      const job = await askRedis(() => queue.getJob(id));
+      if (!job || parseFailedReason(job.failedReason ?? '').code !== 'PAYLOAD_MISSING') continue;
+      await askRedis(() => connection.setbit(sentKey(prefix, runId), numberOf(runId, id) ?? 0, 0));
+      await askRedis(() => job.remove());
+      found = true;
+    }
+    return found;
+  }
+
+  async function enqueue({ number, runId, products }: OutgoingChunk): Promise<void> {
+    const jobId = chunkJobId(runId, number);
+    const { payload, ...announced } = packProducts(products);
+    const key = payloadKey(prefix, jobId, announced.crc32);
+    const data: PackedProductsJobData = { ...announced, payload: key, width: products.features.width, runId };
+    await tracer.enqueue(PRODUCT_QUEUE, 1, async (trace) => {
       const telemetry = trace === undefined ? undefined : { metadata: trace };
-      await askRedis(() =>
-        queue.addBulk(
-          chunks.map((chunk) => ({
-            ...formOf(chunk),
-            opts: { jobId: chunkJobId(chunk.runId, chunk.number), telemetry },
-          })),
-        ),
-      );
+      // In this order: a job whose payload is not there yet would fail.
+      await askRedis(() => payloads.write(key, payload));
+      await askRedis(() => queue.add(PACKED_PRODUCTS_JOB, data, { jobId, telemetry }));
     });
+    const pipeline = connection.pipeline();
+    pipeline.setbit(sentKey(prefix, runId), number, 1);
+    pipeline.expire(sentKey(prefix, runId), RUN_MEMORY_SECONDS);
+    await askRedis(() => execAll(pipeline));
   }
 
   return {
-    waiting: () => askRedis(() => queue.getWaitingCount()),
+    begin,
+    pendingJobs: () => askRedis(() => queue.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized')),
     enqueue,
+    async finish(runId, totals) {
+      const pipeline = connection.pipeline();
+      pipeline.hset(runKey(prefix, runId), totals);
+      pipeline.expire(runKey(prefix, runId), RUN_MEMORY_SECONDS);
+      await askRedis(() => execAll(pipeline));
+    },
     close: () => queue.close(),
   };
+}
+
+/** The number of the chunk that a job of the run is. */
+function numberOf(runId: string, jobId: string): number | undefined {
+  const number = jobId.slice(runId.length + 1);
+  return jobId.startsWith(`${runId}-`) && /^\d+$/.test(number) ? Number(number) : undefined;
 }
 
 /** The replies of all commands. @throws the error of the first that failed */
@@ -69,11 +116,4 @@ async function execAll(pipeline: ChainableCommander): Promise<unknown[]> {
     if (error) throw error;
     return reply;
   });
-}
-
-/** One product travels as a job of its own; more of them as a chunk. */
-function formOf({ products, runId }: OutgoingChunk) {
-  return products.length === 1
-    ? { name: PRODUCT_JOB, data: { ...products[0], runId } }
-    : { name: PRODUCTS_JOB, data: { products, runId } };
 }

@@ -1,10 +1,20 @@
 import { type Job, UnrecoverableError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { CategorizeJob } from '../../application/categorize-job.ts';
-import type { JobObserver, Logger, ProductJob } from '../../application/ports.ts';
-import { failedReasonOf, JOB_OPTIONS, PRODUCT_QUEUE, parseFailedReason, parseJob } from '../../contract/index.ts';
+import type { JobContent, JobObserver, Logger, ProductJob } from '../../application/ports.ts';
+import {
+  failedReasonOf,
+  JOB_OPTIONS,
+  PACKED_PRODUCTS_JOB,
+  type ParsedJob,
+  PRODUCT_QUEUE,
+  parseFailedReason,
+  parseJob,
+  unpackProducts,
+} from '../../contract/index.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
+import type { Payloads } from './payloads.ts';
 import { TolerantWorker } from './tolerant-job.ts';
 import { createWorkload } from './workload.ts';
 
@@ -22,6 +32,7 @@ export interface ProductWorkerOptions {
   /** After this time without renewal another worker may take the job; also how often stalled jobs are looked for. */
   readonly lockMs: number;
   readonly categorizeJob: CategorizeJob;
+  readonly payloads: Payloads;
   readonly observer: JobObserver;
   readonly logger: Logger;
 }
@@ -35,7 +46,7 @@ export interface ProductWorker {
 }
 
 export function createProductWorker(options: ProductWorkerOptions): ProductWorker {
-  const { connection, prefix, concurrency, maxProducts, lockMs, categorizeJob, observer, logger } = options;
+  const { connection, prefix, concurrency, maxProducts, lockMs, categorizeJob, payloads, observer, logger } = options;
   let lastProgress = Date.now();
   const workload = createWorkload({ jobs: concurrency, products: maxProducts });
 
@@ -59,7 +70,7 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     if (job.deferredFailure) return;
     const suspect = job.stalledCounter > 0;
     if (suspect) logger.info({ jobId: job.id, stalls: job.stalledCounter }, 'a job that stalled before runs alone');
-    workload.take(job, productsIn(job.data), suspect);
+    workload.take(job, productsIn(job), suspect);
     worker.concurrency = workload.concurrency();
   });
 
@@ -73,7 +84,7 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     worker.concurrency = workload.concurrency();
     try {
       await workload.turnOf(job);
-      return await processJob(job, categorizeJob);
+      return await processJob(job, categorizeJob, payloads);
     } finally {
       workload.finish(job);
       worker.concurrency = workload.concurrency();
@@ -93,7 +104,15 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     });
   }
 
-  worker.on('completed', (job) => settled(job, 'completed'));
+  worker.on('completed', (job) => {
+    settled(job, 'completed');
+    const key = payloadOf(job);
+    if (key === undefined) return;
+    // What cannot be removed now goes away by itself.
+    payloads.remove([key]).catch((error: unknown) => {
+      logger.warn({ jobId: job.id, reason: messageOf(error) }, 'the payload of a finished job was not removed');
+    });
+  });
   worker.on('failed', (job, error) => {
     if (job) settled(job, job.finishedOn === undefined ? 'retried' : 'failed', error);
   });
@@ -111,14 +130,14 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
   };
 }
 
-async function processJob(job: Job, categorizeJob: CategorizeJob): Promise<null> {
+async function processJob(job: Job, categorizeJob: CategorizeJob, payloads: Payloads): Promise<null> {
   // BullMQ tries a job once where its producer says nothing; the contract promises more.
   if (!job.opts.attempts) {
     job.opts.attempts = JOB_OPTIONS.attempts;
     job.opts.backoff = JOB_OPTIONS.backoff;
   }
   try {
-    await categorizeJob(toProductJob(job));
+    await categorizeJob(await toProductJob(job, payloads));
     // What is returned is copied to the events stream: nothing.
     return null;
   } catch (error) {
@@ -126,17 +145,24 @@ async function processJob(job: Job, categorizeJob: CategorizeJob): Promise<null>
   }
 }
 
-/** @throws CategorizerError `INVALID_JOB` */
-function toProductJob(job: Job): ProductJob {
+/** @throws CategorizerError `INVALID_JOB`, `PAYLOAD_MISSING` or `PAYLOAD_INVALID` */
+async function toProductJob(job: Job, payloads: Payloads): Promise<ProductJob> {
   const parsed = parseJob(job.name, job.data);
   if (typeof parsed === 'string') throw new CategorizerError('INVALID_JOB', parsed);
   return {
     id: idOf(job),
     enqueuedAt: job.timestamp,
-    ...parsed,
+    content: await readContent(parsed, payloads),
+    runId: parsed.runId,
     trace: job.opts.telemetry?.metadata,
     stalledBefore: job.stalledCounter > 0,
   };
+}
+
+async function readContent(parsed: ParsedJob, payloads: Payloads): Promise<JobContent> {
+  if (parsed.form !== 'packed') return parsed;
+  const payload = await payloads.read(parsed.packed.payload);
+  return { form: 'packed', products: unpackProducts(payload, parsed.packed) };
 }
 
 /** Data errors must not be tried again; everything else is. */
@@ -146,9 +172,15 @@ function toQueueError(thrown: unknown): Error {
   return thrown.retryable ? new Error(reason, { cause: thrown }) : new UnrecoverableError(reason);
 }
 
-function productsIn(data: unknown): number {
-  const chunk = typeof data === 'object' && data !== null && 'products' in data ? data.products : undefined;
-  return Array.isArray(chunk) ? Math.max(1, chunk.length) : 1;
+/** Without looking closely: what is on the queue may be anything. */
+function productsIn({ name, data }: Job): number {
+  if (name === PACKED_PRODUCTS_JOB) return Number.isInteger(data?.count) ? Math.max(1, data.count) : 1;
+  return Array.isArray(data?.products) ? Math.max(1, data.products.length) : 1;
+}
+
+/** Of a job that was completed, whose data is therefore right. */
+function payloadOf({ name, data }: Job): string | undefined {
+  return name === PACKED_PRODUCTS_JOB ? data.payload : undefined;
 }
 
 function idOf(job: Job): string {

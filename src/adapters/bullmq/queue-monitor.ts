@@ -1,9 +1,11 @@
 import type { Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { FailedJob, QueueDepth, QueueMonitor } from '../../application/ports.ts';
+import { type Counts, increment } from '../../application/counts.ts';
+import type { FailedJob, QueueDepth, QueueMonitor, RunMonitor, RunProgress } from '../../application/ports.ts';
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
+import { readRun } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
 const PAGE = 200;
@@ -17,7 +19,7 @@ const STATES = ['waiting', 'active', 'delayed', 'prioritized', 'failed', 'comple
 export function createQueueMonitor(options: {
   readonly connection: Redis;
   readonly prefix: string;
-}): QueueMonitor & { close(): Promise<void> } {
+}): QueueMonitor & RunMonitor & { close(): Promise<void> } {
   const { connection, prefix } = options;
   const queues = [PRODUCT_QUEUE, RESULT_QUEUE].map((name) => new TolerantQueue(name, { connection, prefix }));
   for (const queue of queues) queue.on('error', () => undefined);
@@ -54,6 +56,18 @@ export function createQueueMonitor(options: {
     for await (const jobs of failedJobs()) yield* jobs.map(toFailedJob);
   }
 
+  async function progress(runId: string | undefined): Promise<RunProgress> {
+    const counts = await askRedis(() => products.getJobCounts('waiting', 'active', 'delayed', 'prioritized', 'failed'));
+    const byCode: Counts = {};
+    if (counts.failed > 0) {
+      for await (const job of failed()) if (runId === undefined || job.runId === runId) increment(byCode, job.code);
+    }
+    const run = await askRedis(() => readRun(connection, prefix, runId));
+    const unfinishedJobs = counts.waiting + counts.active + counts.delayed + counts.prioritized;
+    const workers = unfinishedJobs > 0 ? await askRedis(() => products.getWorkersCount()) : 0;
+    return { ...run, failed: byCode, unfinishedJobs, workers };
+  }
+
   async function retryFailed(jobIds: readonly string[]): Promise<number> {
     const retryOne = async (id: string) => {
       const job = await products.getJob(id);
@@ -76,6 +90,7 @@ export function createQueueMonitor(options: {
     workers: () => askRedis(() => products.getWorkersCount()),
     failed,
     retryFailed,
+    progress,
     async close() {
       await Promise.all(queues.map((queue) => queue.close()));
     },

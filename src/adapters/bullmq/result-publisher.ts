@@ -7,11 +7,18 @@ import {
   type CategoriesResultData,
   type CategoryResultData,
   MAX_PRODUCT_ID_CHARACTERS,
+  PACKED_CATEGORIES_RESULT,
+  type PackedCategoriesResultData,
   type ProductOutcome,
+  packOutcomes,
+  payloadKey,
   RESULT_QUEUE,
   resultIdOf,
 } from '../../contract/index.ts';
+import { probabilitiesOf } from '../../domain/prediction.ts';
+import { productIdsOf } from '../../domain/product.ts';
 import { logErrors } from './connection.ts';
+import type { Payloads } from './payloads.ts';
 
 interface Publication {
   readonly result: JobResult;
@@ -28,9 +35,10 @@ interface Publication {
 export function createResultPublisher(options: {
   readonly connection: Redis;
   readonly prefix: string;
+  readonly payloads: Payloads;
   readonly logger: Logger;
 }): ResultPublisher & { close(): Promise<void> } {
-  const { connection, prefix, logger } = options;
+  const { connection, prefix, payloads, logger } = options;
   const queue = new Queue(RESULT_QUEUE, { connection, prefix, streams: { events: { maxLen: 1000 } } });
   logErrors(queue, (reason) => logger.warn({ reason }, 'results queue error'));
   let gathered: Publication[] = [];
@@ -56,7 +64,9 @@ export function createResultPublisher(options: {
 
   async function send(batch: BatchObservation | undefined, publications: readonly Publication[]): Promise<void> {
     async function addAll(): Promise<void> {
-      await queue.addBulk(publications.map(({ result }) => toResultJob(result)));
+      // Payloads are on their way before the jobs that point to them, on the same connection.
+      const jobs = await Promise.all(publications.map(({ result }) => toResultJob(result)));
+      await queue.addBulk(jobs);
     }
     try {
       await (batch ? batch.publish(publications.length, addAll) : addAll());
@@ -66,14 +76,32 @@ export function createResultPublisher(options: {
     }
   }
 
-  return { publish, close: () => queue.close() };
-}
+  async function toResultJob(result: JobResult) {
+    const { id, enqueuedAt, content } = result.job;
+    const jobId = resultIdOf(id, enqueuedAt);
+    const opts = { jobId };
+    switch (content.form) {
+      case 'one':
+        return { name: CATEGORY_RESULT, data: categoryResult(result, content.products), opts };
+      case 'chunk':
+        return { name: CATEGORIES_RESULT, data: categoriesResult(result, content.products), opts };
+      case 'packed': {
+        const { payload, ...announced } = packOutcomes({
+          ids: content.products.ids,
+          ...result.categorization.predictions,
+        });
+        const key = payloadKey(prefix, jobId, announced.crc32);
+        await payloads.write(key, payload);
+        return {
+          name: PACKED_CATEGORIES_RESULT,
+          data: packedCategoriesResult(result, { ...announced, payload: key }),
+          opts,
+        };
+      }
+    }
+  }
 
-function toResultJob(result: JobResult) {
-  const { id, enqueuedAt, form } = result.job;
-  const [name, data] =
-    form === 'one' ? [CATEGORY_RESULT, categoryResult(result)] : [CATEGORIES_RESULT, categoriesResult(result)];
-  return { name, data, opts: { jobId: resultIdOf(id, enqueuedAt) } };
+  return { publish, close: () => queue.close() };
 }
 
 function originOf({ job, model }: JobResult) {
@@ -81,21 +109,21 @@ function originOf({ job, model }: JobResult) {
 }
 
 /** The job had one product and it was accepted; a reject fails the job before it comes here. */
-function categoryResult(result: JobResult): CategoryResultData {
-  const { productIds, predictions } = result.categorization;
+function categoryResult(result: JobResult, products: readonly unknown[]): CategoryResultData {
+  const { predictions } = result.categorization;
   return {
-    productId: productIds[0] ?? '',
+    productId: productIdsOf(products)[0] ?? '',
     category: result.model.categories[predictions.categoryIndexes[0]],
     confidence: predictions.confidences[0],
-    probabilities: [...predictions.probabilities],
+    probabilities: probabilitiesOf(predictions, 0),
     ...originOf(result),
   };
 }
 
-function categoriesResult(result: JobResult): CategoriesResultData {
-  const { productIds, predictions, rejects } = result.categorization;
+function categoriesResult(result: JobResult, products: readonly unknown[]): CategoriesResultData {
+  const { predictions, rejects } = result.categorization;
   const rejectOfRow = new Map(rejects.map((reject) => [reject.row, reject]));
-  const results = productIds.map((productId, row): ProductOutcome => {
+  const results = productIdsOf(products).map((productId, row): ProductOutcome => {
     const reject = rejectOfRow.get(row);
     if (reject) {
       // At least as many characters are in twice as many code units.
@@ -108,4 +136,17 @@ function categoriesResult(result: JobResult): CategoriesResultData {
     return { productId: productId ?? '', categoryCode: code, confidence: predictions.confidences[row] };
   });
   return { results, ...originOf(result) };
+}
+
+function packedCategoriesResult(
+  result: JobResult,
+  payload: Pick<PackedCategoriesResultData, 'count' | 'payload' | 'bytes' | 'crc32'>,
+): PackedCategoriesResultData {
+  const { model, categorization } = result;
+  return {
+    ...payload,
+    categories: model.categories.map(({ code }) => code),
+    rejects: categorization.rejects.map(({ row, code, message }) => ({ row, code, message })),
+    ...originOf(result),
+  };
 }

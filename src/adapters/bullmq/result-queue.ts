@@ -1,33 +1,44 @@
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { CollectedResult, Logger, ResultQueue } from '../../application/ports.ts';
+import type { CategorizedProducts, CollectedResult, Logger, ResultKey, ResultQueue } from '../../application/ports.ts';
 import {
-  CATEGORIES_RESULT,
-  CATEGORY_RESULT,
-  categoriesResultSchema,
-  categoryResultSchema,
+  type CategoryResultData,
+  type ProductOutcome,
+  parseResult,
   RESULT_QUEUE,
+  unpackOutcomes,
 } from '../../contract/index.ts';
+import { NO_CATEGORY } from '../../domain/category.ts';
+import { CategorizerError } from '../../domain/errors.ts';
+import type { Reject } from '../../domain/product.ts';
 import { askRedis } from './connection.ts';
+import type { Payloads } from './payloads.ts';
 import { collectedKey, RUN_MEMORY_SECONDS } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
 /** Products to hold at once, about: a result has one or thousands of them. */
-const PRODUCTS_PER_PAGE = 5000;
+const PRODUCTS_PER_PAGE = 40_000;
 const MOST_RESULTS_PER_PAGE = 500;
 
 /** The collector's side of the results queue. @param options.connection from `connectOrFail` */
 export function createResultQueue(options: {
   readonly connection: Redis;
   readonly prefix: string;
+  readonly payloads: Payloads;
   readonly logger: Logger;
 }): ResultQueue & { close(): Promise<void> } {
-  const { connection, prefix, logger } = options;
+  const { connection, prefix, payloads, logger } = options;
   const queue = new TolerantQueue(RESULT_QUEUE, { connection, prefix });
   // The call that fails says the same.
   queue.on('error', () => undefined);
+  /** Payload keys of packed results by result id, for their removal. */
+  const payloadKeys = new Map<string, string>();
+  let unreadable = 0;
 
-  async function* read(runId: string | undefined): AsyncGenerator<readonly CollectedResult[]> {
+  async function* read(
+    runId: string | undefined,
+    more: () => Promise<boolean>,
+  ): AsyncGenerator<readonly CollectedResult[]> {
     // Workers add at the other end, so places counted from the oldest only move when another collector takes results
     // away. Each page overlaps the one before by one; where it does not, it begins again further back.
     let pageSize = 1;
@@ -41,25 +52,50 @@ export function createResultQueue(options: {
       }
       const unread = ids.filter((id) => !before.has(id));
       const isLastPage = ids.length <= pageSize;
-      if (unread.length === 0 && isLastPage) return;
+      if (unread.length === 0 && isLastPage) {
+        if (await more()) continue;
+        return;
+      }
       start += ids.length - 1;
       const jobs = await askRedis(() => Promise.all(unread.map((id) => queue.getJob(id))));
       before = new Set(ids);
-      const page: CollectedResult[] = [];
-      for (const job of jobs) {
-        if (job === undefined || (runId !== undefined && job.data?.runId !== runId)) continue;
-        const result = toCollectedResult(job);
-        if (result) page.push(result);
-        else logger.warn({ resultId: job.id }, 'a job on the results queue is no result of this contract; left there');
-      }
-      yield page;
+      const wanted = jobs.filter((job) => job && (runId === undefined || job.data?.runId === runId));
+      const page = await Promise.all(wanted.map((job) => job && collect(job)));
+      yield page.filter((result) => result !== undefined);
       const products = jobs.reduce((sum, job) => sum + productsIn(job), 0);
       const fitting = Math.ceil((PRODUCTS_PER_PAGE * jobs.length) / products) || 1;
       pageSize = Math.min(fitting, 2 * pageSize, MOST_RESULTS_PER_PAGE);
     }
   }
 
-  async function collectedBefore(results: readonly CollectedResult[]): Promise<ReadonlySet<string>> {
+  /** @returns undefined, and a line in the log, for what cannot be collected: it is left where it is. */
+  async function collect(job: Job): Promise<CollectedResult | undefined> {
+    try {
+      return await toCollectedResult(job);
+    } catch (error) {
+      if (!(error instanceof CategorizerError) || error.retryable) throw error;
+      logger.warn({ resultId: job.id, code: error.code, reason: error.message }, 'a result cannot be read; left there');
+      unreadable++;
+      return undefined;
+    }
+  }
+
+  /** @throws CategorizerError `INVALID_JOB`, `PAYLOAD_MISSING` or `PAYLOAD_INVALID` */
+  async function toCollectedResult(job: Job): Promise<CollectedResult> {
+    const resultId = job.id ?? '';
+    const parsed = parseResult(job.name, job.data);
+    if (typeof parsed === 'string') throw new CategorizerError('INVALID_JOB', parsed);
+    const { model, runId, jobId } = parsed.data;
+    const origin = { resultId, jobId, runId, modelVersion: model.version };
+    if (parsed.form === 'one') return { ...origin, products: fromPrediction(parsed.data) };
+    if (parsed.form === 'chunk') return { ...origin, products: fromOutcomes(parsed.data.results) };
+    const { payload: key, count: rows, categories, rejects } = parsed.data;
+    payloadKeys.set(resultId, key);
+    const outcomes = unpackOutcomes(await askRedis(() => payloads.read(key)), parsed.data);
+    return { ...origin, products: { rows, categories, rejects, ...outcomes } };
+  }
+
+  async function collectedBefore(results: readonly ResultKey[]): Promise<ReadonlySet<string>> {
     const before = new Set<string>();
     for (const [runId, ids] of byRun(results)) {
       const known = await askRedis(() => connection.smismember(collectedKey(prefix, runId), ...ids));
@@ -70,25 +106,27 @@ export function createResultQueue(options: {
     return before;
   }
 
-  async function remove(results: readonly CollectedResult[]): Promise<void> {
+  async function remove(results: readonly ResultKey[]): Promise<void> {
     // Remembered first: killed between the two, the next collection knows them and removes them.
     for (const [runId, ids] of byRun(results)) {
       await askRedis(() => connection.sadd(collectedKey(prefix, runId), ...ids));
       await askRedis(() => connection.expire(collectedKey(prefix, runId), RUN_MEMORY_SECONDS));
     }
     await askRedis(() => Promise.all(results.map(({ resultId }) => queue.remove(resultId))));
+    await askRedis(() => payloads.remove(results.flatMap(({ resultId }) => payloadKeys.get(resultId) ?? [])));
   }
 
-  return { read, collectedBefore, remove, close: () => queue.close() };
+  return { read, unreadable: () => unreadable, collectedBefore, remove, close: () => queue.close() };
 }
 
 /** Without looking closely: what is on the queue may be anything. */
 function productsIn(job: Job | undefined): number {
-  const results: unknown = job?.data?.results;
-  return Array.isArray(results) ? results.length : 1;
+  const { results, count } = job?.data ?? {};
+  if (Array.isArray(results)) return results.length;
+  return Number.isInteger(count) ? count : 1;
 }
 
-function byRun(results: readonly CollectedResult[]): Map<string | undefined, string[]> {
+function byRun(results: readonly ResultKey[]): Map<string | undefined, string[]> {
   const groups = new Map<string | undefined, string[]>();
   for (const { runId, resultId } of results) {
     const ids = groups.get(runId);
@@ -98,21 +136,34 @@ function byRun(results: readonly CollectedResult[]): Map<string | undefined, str
   return groups;
 }
 
-function toCollectedResult(job: Job): CollectedResult | undefined {
-  const resultId = job.id ?? '';
-  if (job.name === CATEGORY_RESULT) {
-    const { data } = categoryResultSchema.safeParse(job.data);
-    if (!data) return undefined;
-    const { productId, category, confidence, model, runId } = data;
-    const row = { productId, categoryCode: category.code, confidence, modelVersion: model.version, resultId };
-    return { resultId, runId, rows: [row] };
-  }
-  if (job.name === CATEGORIES_RESULT) {
-    const { data } = categoriesResultSchema.safeParse(job.data);
-    if (!data) return undefined;
-    const { results, model, runId } = data;
-    return { resultId, runId, rows: results.map((row) => ({ ...row, modelVersion: model.version, resultId })) };
-  }
-  // `categories.packed` gets its case here.
-  return undefined;
+function fromPrediction({ productId, category, confidence }: CategoryResultData): CategorizedProducts {
+  return {
+    rows: 1,
+    ids: [productId],
+    categories: [category.code],
+    categoryIndexes: Uint16Array.of(0),
+    confidences: Float32Array.of(confidence),
+    rejects: [],
+  };
+}
+
+function fromOutcomes(outcomes: readonly ProductOutcome[]): CategorizedProducts {
+  const rows = outcomes.length;
+  const indexOf = new Map<string, number>();
+  const categoryIndexes = new Uint16Array(rows).fill(NO_CATEGORY);
+  const confidences = new Float32Array(rows).fill(Number.NaN);
+  const rejects: Reject[] = [];
+  outcomes.forEach((outcome, row) => {
+    if ('reject' in outcome) {
+      rejects.push({ row, ...outcome.reject });
+      return;
+    }
+    const { categoryCode } = outcome;
+    const index = indexOf.get(categoryCode) ?? indexOf.size;
+    indexOf.set(categoryCode, index);
+    categoryIndexes[row] = index;
+    confidences[row] = outcome.confidence;
+  });
+  const ids = outcomes.map(({ productId }) => productId);
+  return { rows, ids, categories: [...indexOf.keys()], categoryIndexes, confidences, rejects };
 }

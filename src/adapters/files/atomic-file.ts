@@ -1,30 +1,30 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 
 const BUFFER_CHARACTERS = 1 << 18;
 const LEFTOVER_MS = 24 * 3600 * 1000;
 
-/** A text file that appears whole or not at all. */
-export interface AtomicFile {
-  write(text: string): Promise<void>;
-  /** Syncs the file, puts it in place of what was there, and syncs the directory. */
+/** A place beside a file, to write to; what was written there becomes the file as a whole or not at all. */
+export interface AtomicTarget {
+  /** Where to write. It exists and is empty. */
+  readonly temporary: string;
+  /** Syncs what was written, puts it in place of what was there, and syncs the directory. */
   commit(): Promise<void>;
   /** Leaves what was there. Does nothing after a commit. */
   abort(): Promise<void>;
 }
 
-/** Writes beside `path` until it is committed. @throws CategorizerError `OUTPUT_NOT_WRITABLE` */
-export async function createAtomicFile(path: string): Promise<AtomicFile> {
-  const target = await explain(path, () => findTarget(path));
+/** @throws CategorizerError `OUTPUT_NOT_WRITABLE` */
+export async function createAtomicTarget(path: string): Promise<AtomicTarget> {
+  const target = await explainWrite(path, () => findTarget(path));
   const temporary = `${target}.${randomBytes(4).toString('hex')}.tmp`;
   const before = await versionOf(target);
-  const handle = await explain(path, async () => {
+  await explainWrite(path, async () => {
     await removeLeftovers(target);
-    return open(temporary, 'wx');
+    await (await open(temporary, 'wx')).close();
   });
-  let buffered = '';
   let done = false;
 
   /** Of two that write the same file at once the second would take away what the first wrote. */
@@ -33,10 +33,51 @@ export async function createAtomicFile(path: string): Promise<AtomicFile> {
     throw new Error('it was changed by something else meanwhile; run the command again');
   }
 
+  return {
+    temporary,
+    async commit() {
+      await explainWrite(path, async () => {
+        await sync(temporary);
+        await refuseIfChanged();
+        await rename(temporary, target);
+        done = true;
+        // Without it the rename may be lost in a power failure, although the file itself was synced.
+        await sync(dirname(target));
+      });
+    },
+    async abort() {
+      if (done) return;
+      done = true;
+      await rm(temporary, { force: true });
+    },
+  };
+}
+
+/** A text file that appears whole or not at all. */
+export interface AtomicFile {
+  write(text: string): Promise<void>;
+  /** As that of an `AtomicTarget`. */
+  commit(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+/** Writes beside `path` until it is committed. @throws CategorizerError `OUTPUT_NOT_WRITABLE` */
+export async function createAtomicFile(path: string, encoding: 'utf8' | 'latin1' = 'utf8'): Promise<AtomicFile> {
+  const target = await createAtomicTarget(path);
+  const handle = await explainWrite(path, () => open(target.temporary, 'a'));
+  let buffered = '';
+  let closed = false;
+
   async function flush(): Promise<void> {
     const text = buffered;
     buffered = '';
-    await explain(path, () => handle.appendFile(text));
+    await explainWrite(path, () => handle.appendFile(text, encoding));
+  }
+
+  async function close(): Promise<void> {
+    if (closed) return;
+    closed = true;
+    await handle.close();
   }
 
   return {
@@ -46,20 +87,12 @@ export async function createAtomicFile(path: string): Promise<AtomicFile> {
     },
     async commit() {
       await flush();
-      await explain(path, async () => {
-        await handle.sync();
-        await handle.close();
-        await refuseIfChanged();
-        await rename(temporary, target);
-        done = true;
-        await syncDirectory(dirname(target));
-      });
+      await close();
+      await target.commit();
     },
     async abort() {
-      if (done) return;
-      done = true;
-      await handle.close();
-      await rm(temporary, { force: true });
+      await close();
+      await target.abort();
     },
   };
 }
@@ -90,17 +123,17 @@ async function findTarget(path: string): Promise<string> {
   return target;
 }
 
-/** Without it a rename may be lost in a power failure, although the file itself was synced. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory: FileHandle = await open(path, 'r');
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
   try {
-    await directory.sync();
+    await handle.sync();
   } finally {
-    await directory.close();
+    await handle.close();
   }
 }
 
-async function explain<T>(path: string, write: () => Promise<T>): Promise<T> {
+/** @throws CategorizerError `OUTPUT_NOT_WRITABLE` where `write` fails. */
+export async function explainWrite<T>(path: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
   } catch (cause) {

@@ -1,123 +1,85 @@
-import { open } from 'node:fs/promises';
-import { PassThrough, type Readable } from 'node:stream';
-import type { ProductSource, SourceRow } from '../../application/ports.ts';
-import { CategorizerError, messageOf } from '../../domain/errors.ts';
-import { readCsvRows } from './csv-rows.ts';
-import { readJsonLinesRows } from './json-lines-rows.ts';
+/** Products of files: CSV, JSON lines and Parquet, read by DuckDB into flat arrays. */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import type { ProductSource } from '../../application/ports.ts';
+import { openCsv } from './csv-input.ts';
+import { type Database, openDatabase } from './duckdb.ts';
+import type { DuplicatePolicy } from './duplicates.ts';
+import { readContent } from './input-content.ts';
+import { namingInput } from './input-error.ts';
+import { findInputFiles, type InputFile } from './input-files.ts';
+import { detectFormat, type InputFormat } from './input-format.ts';
+import { openJsonLines } from './json-lines-input.ts';
+import { openParquet } from './parquet-input.ts';
+import { createProductReader } from './product-reader.ts';
+import { explainRejects } from './rejects.ts';
+import type { Encoding, InputContext, TableInput, TableOptions } from './table-input.ts';
 
-export type InputFormat = 'csv' | 'jsonl';
+export type { InputFormat } from './input-format.ts';
+
+export interface SourceOptions extends TableOptions {
+  /** Files, globs, or `-` for standard input. */
+  readonly paths: readonly string[];
+  /** Told from the content where it is not said. */
+  readonly format?: InputFormat;
+  readonly onDuplicate: DuplicatePolicy;
+  readonly maxRejects?: number;
+  /** Ends reading with its reason, also where the input gives nothing (a pipe that stays open). */
+  readonly stop: AbortSignal;
+}
 
 export interface FileProductSource extends ProductSource {
-  /** What the input turned out to be; call it after the first row was read, or where it was said. */
-  readonly format: InputFormat;
-  /** The CSV header line; none for JSON lines. */
-  readonly header: string | undefined;
+  /** What was found, in the order in which it is read. */
+  readonly inputs: readonly {
+    /** As it was given; `-` is standard input. */
+    readonly path: string;
+    readonly format: InputFormat;
+    /** The header line of CSV; of a Parquet file as a line of CSV. */
+    readonly header?: string;
+    readonly encoding: Encoding;
+  }[];
 }
 
-/**
- * Opens a file of products, or standard input (`-`): CSV with a header (`product_id`, `f0` … `fN`, other columns are
- * ignored) or JSON lines (`{"productId", "features"}`). Where the format is not said, the first character tells it.
- *
- * @param options.width numbers in a feature vector
- * @throws CategorizerError `INPUT_NOT_READABLE`, or `WRONG_WIDTH` where a CSV header has not `width` feature columns
- */
-export async function openProductSource(options: {
-  readonly path: string;
-  readonly format?: InputFormat;
-  readonly width: number;
-  /** Ends the rows with its reason, also where the input gives nothing (a pipe that stays open). */
-  readonly stop: AbortSignal;
-}): Promise<FileProductSource> {
-  const { path, width, stop } = options;
+const OPEN = { csv: openCsv, jsonl: openJsonLines, parquet: openParquet };
+
+/** @throws CategorizerError `INPUT_NOT_READABLE`, `WRONG_WIDTH`, or the reason of `stop` */
+export async function openProductSource(options: SourceOptions): Promise<FileProductSource> {
+  const { stop } = options;
   stop.throwIfAborted();
-  const { input, total } = await openInput(path);
-  const stream = endedBy(stop, input);
+  const database = await openDatabase(stop);
   try {
-    const format = options.format ?? (await sniffFormat(stream));
-    const { header, rows } =
-      format === 'csv' ? await readCsvRows(stream, width) : { header: undefined, rows: readJsonLinesRows(stream) };
-    return {
-      format,
-      header,
-      rows: () => explained(path, rows),
-      progress: () => ({ read: 'bytesRead' in input ? Number(input.bytesRead) : 0, total }),
-    };
-  } catch (error) {
-    stream.destroy();
-    throw notReadable(path, error);
-  }
-}
-
-async function openInput(path: string): Promise<{ input: Readable; total?: number }> {
-  if (path === '-') return { input: process.stdin };
-  try {
-    const handle = await open(path);
-    const stats = await handle.stat();
-    return { input: handle.createReadStream(), total: stats.isFile() ? stats.size : undefined };
-  } catch (error) {
-    throw notReadable(path, error);
-  }
-}
-
-/**
- * The same bytes in a stream that ends at once when it is told to. A stream of a file does not: it waits for the read that
- * it has begun, which in an idle pipe never ends.
- */
-function endedBy(stop: AbortSignal, input: Readable): Readable {
-  const stream = input.pipe(new PassThrough());
-  const end = () => stream.destroy(stop.reason);
-  stop.addEventListener('abort', end, { once: true });
-  stream.once('close', () => {
-    stop.removeEventListener('abort', end);
-    input.destroy();
-  });
-  input.once('error', (error) => stream.destroy(error));
-  // It keeps its error for whoever reads it, who may come later.
-  stream.on('error', () => undefined);
-  return stream;
-}
-
-/** Looks at the first characters and puts them back. */
-async function sniffFormat(stream: Readable): Promise<InputFormat> {
-  const first = await firstChunk(stream);
-  if (first === undefined) return 'csv';
-  stream.unshift(first);
-  const start = first
-    .subarray(0, 1024)
-    .toString('utf8')
-    .replace(/^\uFEFF/, '')
-    .trimStart();
-  return start.startsWith('{') ? 'jsonl' : 'csv';
-}
-
-function firstChunk(stream: Readable): Promise<Buffer | undefined> {
-  return new Promise((resolve, reject) => {
-    function done(chunk?: Buffer): void {
-      stream.off('readable', onReadable).off('end', done).off('error', reject);
-      resolve(chunk);
+    const inputs: TableInput[] = [];
+    for (const file of await findInputFiles(options.paths, database, stop)) {
+      const copy = join(database.directory, `copy-${inputs.length}`);
+      inputs.push(await namingInput(file.path, stop, () => openInput(file, options, { database, copy, stop })));
     }
-    function onReadable(): void {
-      const chunk: Buffer | null = stream.read();
-      if (chunk !== null) done(chunk);
-    }
-    stream
-      .on('readable', onReadable)
-      .on('end', () => done())
-      .on('error', reject);
-  });
-}
-
-async function* explained(path: string, rows: AsyncIterable<SourceRow>): AsyncGenerator<SourceRow> {
-  try {
-    yield* rows;
+    return createSource(inputs, options, database);
   } catch (error) {
-    throw notReadable(path, error);
+    await database.close();
+    throw error;
   }
 }
 
-function notReadable(path: string, cause: unknown): CategorizerError {
-  if (cause instanceof CategorizerError && cause.code === 'INTERRUPTED') return cause;
-  const name = path === '-' ? 'standard input' : path;
-  const code = cause instanceof CategorizerError ? cause.code : 'INPUT_NOT_READABLE';
-  return new CategorizerError(code, `cannot read ${name}: ${messageOf(cause)}`, { cause });
+async function openInput(file: InputFile, options: SourceOptions, context: InputContext): Promise<TableInput> {
+  const content = await readContent(file.file, context.stop);
+  const open = OPEN[detectFormat(content, options.format)];
+  return open(file, content, options, context);
+}
+
+function createSource(inputs: readonly TableInput[], options: SourceOptions, database: Database): FileProductSource {
+  const reader = createProductReader(inputs, options, database);
+  return {
+    inputs: inputs.map(({ file, format, header, encoding }) => ({ path: file.path, format, header, encoding })),
+    fingerprint: fingerprintOf(inputs, options),
+    products: reader.products,
+    counts: reader.counts,
+    rejects: () => explainRejects(inputs, reader, options.stop),
+    progress: reader.progress,
+    close: () => database.close(),
+  };
+}
+
+function fingerprintOf(inputs: readonly TableInput[], { width, onDuplicate }: SourceOptions): string {
+  const contents = inputs.map(({ content, format, reading }) => ({ sha256: content.sha256, format, reading }));
+  return createHash('sha256').update(JSON.stringify({ width, onDuplicate, contents })).digest('hex');
 }

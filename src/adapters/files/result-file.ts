@@ -1,25 +1,19 @@
-import { createReadStream, existsSync } from 'node:fs';
-import { CsvError, parse } from 'csv-parse';
-import type { CollectedRow, ResultFile } from '../../application/ports.ts';
+import { type FileHandle, open } from 'node:fs/promises';
+import type { ResultFile } from '../../application/ports.ts';
 import { CategorizerError } from '../../domain/errors.ts';
-import { type AtomicFile, createAtomicFile } from './atomic-file.ts';
-import { readJsonLinesRows } from './json-lines-rows.ts';
+import { type AtomicTarget, createAtomicTarget, explainWrite } from './atomic-file.ts';
+import { createParquetResultFile } from './parquet-result-file.ts';
+import { createRowEncoder } from './result-encoder.ts';
+import { CSV_ROWS, JSON_LINES_ROWS, type RowFormat } from './result-format.ts';
+import { holdsRows, type ReadBack, readBackCsv, readBackJsonLines } from './result-read-back.ts';
 
-export type OutputFormat = 'csv' | 'jsonl';
+export type OutputFormat = TextFormat | 'parquet';
+/** What can be written to a pipe. */
+export type TextFormat = 'csv' | 'jsonl';
 
-const CSV_HEADER = 'product_id,category_code,confidence,reject_code,reject_message,model_version,result_id';
-
-/** A row as text, and how to read rows back with the result ids they came with. */
-interface RowFormat {
-  readonly header: string;
-  format(row: CollectedRow): string;
-  /** @throws CategorizerError `OUTPUT_CONFLICT` */
-  readBack(path: string): AsyncIterable<{ raw: string; resultId: string }>;
-}
-
-const FORMATS: Readonly<Record<OutputFormat, RowFormat>> = {
-  csv: { header: `${CSV_HEADER}\n`, format: toCsv, readBack: readBackCsv },
-  jsonl: { header: '', format: (row) => `${JSON.stringify(row)}\n`, readBack: readBackJsonLines },
+const TEXT: Readonly<Record<TextFormat, { readonly rows: RowFormat; readonly readBack: ReadBack }>> = {
+  csv: { rows: CSV_ROWS, readBack: readBackCsv },
+  jsonl: { rows: JSON_LINES_ROWS, readBack: readBackJsonLines },
 };
 
 /**
@@ -32,41 +26,69 @@ export function createResultFile(options: {
   readonly format: OutputFormat;
   readonly keep: boolean;
 }): ResultFile {
-  const { path, keep } = options;
-  const format = FORMATS[options.format];
-  let file: AtomicFile | undefined;
+  const { path, format, keep } = options;
+  return format === 'parquet' ? createParquetResultFile({ path, keep }) : createTextFile(path, format, keep);
+}
+
+function createTextFile(path: string, format: TextFormat, keep: boolean): ResultFile {
+  const { rows, readBack } = TEXT[format];
+  const encoder = createRowEncoder(rows);
+  let target: AtomicTarget | undefined;
+  let handle: FileHandle | undefined;
+
+  const append = (bytes: Uint8Array) => explainWrite(path, async () => handle?.appendFile(bytes));
+
+  async function close(): Promise<void> {
+    const open = handle;
+    handle = undefined;
+    await open?.close();
+  }
+
+  async function abort(): Promise<void> {
+    await close();
+    await target?.abort();
+  }
+
+  async function begin(temporary: string): Promise<ReadonlySet<string>> {
+    const resultIds = new Set<string>();
+    handle = await explainWrite(path, () => open(temporary, 'a'));
+    if (keep && (await holdsRows(path))) {
+      for await (const bytes of readBack(path, resultIds)) await append(bytes);
+    } else {
+      await append(Buffer.from(rows.header));
+    }
+    return resultIds;
+  }
 
   return {
     async begin() {
-      const resultIds = new Set<string>();
-      file = await createAtomicFile(path);
-      await file.write(format.header);
-      if (!keep || !existsSync(path)) return resultIds;
+      target = await createAtomicTarget(path);
       try {
-        for await (const { raw, resultId } of format.readBack(path)) {
-          resultIds.add(resultId);
-          await file.write(raw);
-        }
+        return await begin(target.temporary);
       } catch (error) {
-        await file.abort();
+        await abort();
         throw error;
       }
-      return resultIds;
     },
-    async write(rows) {
-      await file?.write(rows.map(format.format).join(''));
+    async write(result) {
+      for (const block of encoder.encode(result)) await append(block);
     },
-    commit: async () => file?.commit(),
-    abort: async () => file?.abort(),
+    async commit() {
+      await append(encoder.rest());
+      await close();
+      await target?.commit();
+    },
+    abort,
   };
 }
 
 /** The same rows on standard output. There is no way back from a pipe: what was written cannot be taken back. */
-export function createResultStream(stream: NodeJS.WritableStream, outputFormat: OutputFormat): ResultFile {
-  const format = FORMATS[outputFormat];
-  const write = (text: string) =>
+export function createResultStream(stream: NodeJS.WritableStream, format: TextFormat): ResultFile {
+  const { rows } = TEXT[format];
+  const encoder = createRowEncoder(rows);
+  const write = (bytes: Uint8Array | string) =>
     new Promise<void>((resolve, reject) => {
-      stream.write(text, (error) => {
+      stream.write(bytes, (error) => {
         if (error)
           reject(new CategorizerError('OUTPUT_NOT_WRITABLE', `cannot write to standard output: ${error.message}`));
         else resolve();
@@ -74,59 +96,16 @@ export function createResultStream(stream: NodeJS.WritableStream, outputFormat: 
     });
   return {
     async begin() {
-      await write(format.header);
+      await write(rows.header);
       return new Set();
     },
-    write: (rows) => write(rows.map(format.format).join('')),
+    async write(result) {
+      // Copies: a stream may hold on to what it was given for longer than until it calls back.
+      for (const block of encoder.encode(result)) await write(Buffer.from(block));
+      // Whoever reads the pipe sees a result when it is there.
+      await write(Buffer.from(encoder.rest()));
+    },
     commit: async () => undefined,
     abort: async () => undefined,
   };
-}
-
-function toCsv({ productId, categoryCode, confidence, reject, modelVersion, resultId }: CollectedRow): string {
-  const cells = [productId ?? '', categoryCode ?? '', confidence ?? '', reject?.code ?? '', reject?.message ?? ''];
-  return `${[...cells, modelVersion, resultId].map(csvCell).join(',')}\n`;
-}
-
-function csvCell(value: string | number): string {
-  const text = String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-async function* readBackCsv(path: string): AsyncGenerator<{ raw: string; resultId: string }> {
-  const parser = createReadStream(path).pipe(parse({ raw: true, relax_column_count: true }));
-  const columns = CSV_HEADER.split(',').length;
-  let first = true;
-  try {
-    for await (const { record, raw } of parser as AsyncIterable<{ record: string[]; raw: string }>) {
-      const isOurs = first ? record.join(',') === CSV_HEADER : record.length === columns;
-      if (!isOurs) throw conflict(path);
-      if (!first) yield { raw: raw.endsWith('\n') ? raw : `${raw}\n`, resultId: record[columns - 1] };
-      first = false;
-    }
-  } catch (error) {
-    throw error instanceof CsvError ? conflict(path) : error;
-  }
-}
-
-async function* readBackJsonLines(path: string): AsyncGenerator<{ raw: string; resultId: string }> {
-  for await (const { raw } of readJsonLinesRows(createReadStream(path))) {
-    const resultId = readResultId(raw);
-    if (resultId === undefined) throw conflict(path);
-    yield { raw: `${raw}\n`, resultId };
-  }
-}
-
-function readResultId(json: string): string | undefined {
-  try {
-    const row: { resultId?: unknown } | null = JSON.parse(json);
-    return typeof row?.resultId === 'string' ? row.resultId : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function conflict(path: string): CategorizerError {
-  const message = `${path} exists and holds something else than collected results: name another file, or move it away`;
-  return new CategorizerError('OUTPUT_CONFLICT', message);
 }

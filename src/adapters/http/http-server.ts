@@ -8,6 +8,8 @@ import type { HttpObserver, Logger } from '../../application/ports.ts';
 import type { ModelInfo } from '../../domain/category.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { describe } from '../../domain/features.ts';
+import { probabilitiesOf } from '../../domain/prediction.ts';
+import { readProducts } from '../../domain/product.ts';
 
 const BODY_LIMIT = '1mb';
 /** How long requests that are under way may take after the port is closed. */
@@ -108,9 +110,8 @@ function predictRoute({ categorizeProducts, model }: HttpServerOptions) {
       response.status(400).json({ error: `expected a JSON object with features, got ${describe(body)}` });
       return;
     }
-    const { predictions, rejects } = await categorizeProducts([
-      { productId: requestIdOf(response), features: body.features },
-    ]);
+    const product = { productId: requestIdOf(response), features: body.features };
+    const { predictions, rejects } = await categorizeProducts(readProducts([product], model.width));
     if (rejects.length > 0) {
       const [{ code, message }] = rejects;
       response.status(code === 'PREDICTION_FAILED' ? 500 : 400).json({ error: message, code });
@@ -120,7 +121,7 @@ function predictRoute({ categorizeProducts, model }: HttpServerOptions) {
     response.json({
       category_code: category.code,
       category_name: category.name,
-      probabilities: [...predictions.probabilities],
+      probabilities: probabilitiesOf(predictions, 0),
     });
   };
 }

@@ -2,7 +2,7 @@ import type { InferenceSession } from 'onnxruntime-node';
 import type { CategoryPredictor } from '../../application/ports.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import type { FeatureMatrix } from '../../domain/features.ts';
-import { softmaxPredictions } from '../../domain/prediction.ts';
+import { predictionsOf } from '../../domain/prediction.ts';
 import { type GoldenSample, type ModelManifest, readGolden, readManifest, readModelBytes } from './model-files.ts';
 
 export interface OnnxPredictorOptions {
@@ -56,7 +56,7 @@ export async function createOnnxPredictor({ modelPath, threads }: OnnxPredictorO
 
   return {
     model,
-    predict: async (features) => softmaxPredictions(await run(features), features.rows, model.categories.length),
+    predict: async (features) => predictionsOf(await run(features), features.rows, model.categories.length),
     close,
   };
 }
