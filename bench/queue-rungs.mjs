@@ -64,16 +64,16 @@ export const FILL = {
 /**
  * Products a second of each of some repetitions, with one worker process that lives through all of them.
  *
- * @param {{ products: number, repeat: number, fill: Fill, naiveConcurrency?: number }} options
+ * @param {{ products: number, repeat: number, fill: Fill, naiveConcurrency?: number, nodeOptions?: string[] }} options
  */
-export async function measureQueue({ products, repeat, fill, naiveConcurrency }) {
+export async function measureQueue({ products, repeat, fill, naiveConcurrency, nodeOptions }) {
   const redis = await startRedis();
   const connection = new Redis(redis.url, { maxRetriesPerRequest: null });
   const queue = new Queue(PRODUCT_QUEUE, { connection, prefix: DEFAULT_PREFIX });
   const results = new Queue(RESULT_QUEUE, { connection, prefix: DEFAULT_PREFIX });
   const worker = naiveConcurrency
     ? await startScript('naive-worker.mjs', [redis.url, DEFAULT_PREFIX, String(naiveConcurrency)])
-    : await startWorker({ REDIS_URL: redis.url, LOG_LEVEL: 'info' });
+    : await startWorker({ REDIS_URL: redis.url }, nodeOptions);
   const rates = [];
   let expected = 0;
   // The first repetition warms up and is not counted.

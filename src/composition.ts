@@ -7,6 +7,7 @@ import { createQueueMonitor } from './adapters/bullmq/queue-monitor.ts';
 import { redisProblem } from './adapters/bullmq/redis-health.ts';
 import { createResultPublisher } from './adapters/bullmq/result-publisher.ts';
 import { createResultQueue } from './adapters/bullmq/result-queue.ts';
+import type { FileProductSource, SourceOptions } from './adapters/files/product-source.ts';
 import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/result-file.ts';
 import { createHttpServer } from './adapters/http/http-server.ts';
 import { readManifest } from './adapters/onnx/model-files.ts';
@@ -37,11 +38,7 @@ import { createLogger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
 import { enqueueTracer, startTracing } from './observability/tracing.ts';
 
-export {
-  type FileProductSource,
-  type InputFormat,
-  openProductSource,
-} from './adapters/files/product-source.ts';
+export type { FileProductSource, InputFormat } from './adapters/files/product-source.ts';
 export { createRejectFiles } from './adapters/files/reject-files.ts';
 export type { OutputFormat } from './adapters/files/result-file.ts';
 
@@ -289,6 +286,13 @@ export async function composeQueues(config: Config, stop: AbortSignal): Promise<
 /** How many numbers a feature vector has, from the model's manifest alone. @throws CategorizerError `MODEL_…` */
 export async function readModelWidth(config: Config): Promise<number> {
   return (await readManifest(config.MODEL_PATH)).model.width;
+}
+
+/** @throws CategorizerError `INPUT_NOT_READABLE`, `WRONG_WIDTH`, or what `stop` was aborted with */
+export async function openProductSource(options: SourceOptions): Promise<FileProductSource> {
+  // Loaded only when used: DuckDB takes time and memory that a worker has no use for.
+  const adapter = await import('./adapters/files/product-source.ts');
+  return adapter.openProductSource(options);
 }
 
 /** @param path `-` for standard output. @param options.keep go on where the file ends */

@@ -43,7 +43,7 @@ export const configSchema = z.object({
   PREDICTOR_THREADS: integer(1, 256)
     .default(1)
     .describe('Threads of one run of the model. More help only models that take milliseconds a batch.'),
-  BATCH_MAX_ROWS: integer(1, 65_536).default(4096).describe('Rows in a batch at most.'),
+  BATCH_MAX_ROWS: integer(1, 65_536).default(8192).describe('Rows in a batch at most.'),
   BATCH_MAX_WAIT_MS: integer(0, 10_000)
     .default(5)
     .describe('How long a row waits for others, in milliseconds: more gives larger batches and later answers.'),

@@ -54,8 +54,8 @@ function joinTables(tables: readonly ProductTable[], rows: number): ProductTable
   let byte = 0;
   for (const table of tables) {
     values.set(table.features.values, row * width);
+    if (row > 0) ids[byte++] = LINE_FEED;
     row += table.features.rows;
-    if (byte > 0) ids[byte++] = LINE_FEED;
     ids.set(table.ids, byte);
     byte += table.ids.length;
   }

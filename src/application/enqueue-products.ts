@@ -1,7 +1,7 @@
 import { CategorizerError, messageOf } from '../domain/errors.ts';
 import type { ProductTable } from '../domain/product.ts';
 import { createChunker } from './chunker.ts';
-import { type Counts, increment } from './counts.ts';
+import { createCounts, increment } from './counts.ts';
 import type { Clock, ProductQueue, ProductSource, RejectSink, RunTotals, SentBefore } from './ports.ts';
 
 /** Chunks on their way to Redis at once: enough to hide its time, little enough for memory. */
@@ -133,7 +133,7 @@ export async function enqueueProducts(
 }
 
 async function putAside(source: ProductSource, rejects: RejectSink) {
-  const rejectedByCode: Counts = {};
+  const rejectedByCode = createCounts();
   let rejected = 0;
   for await (const row of source.rejects()) {
     rejected++;

@@ -1,5 +1,5 @@
 import { NO_CATEGORY } from '../domain/category.ts';
-import { type Counts, increment } from './counts.ts';
+import { createCounts, increment } from './counts.ts';
 import type { CategorizedProducts } from './ports.ts';
 
 /** What became of many products. */
@@ -17,8 +17,8 @@ export interface Tally {
 
 /** Counts outcomes. @param reviewBelow a confidence, 0 to 1 */
 export function createTally(reviewBelow: number) {
-  const byCategory: Counts = {};
-  const rejectedByCode: Counts = {};
+  const byCategory = createCounts();
+  const rejectedByCode = createCounts();
   let products = 0;
   let rejected = 0;
   let confidenceSum = 0;

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { type Counts, increment } from '../application/counts.ts';
+import { createCounts, increment } from '../application/counts.ts';
 import type { QueueDepth } from '../application/ports.ts';
 import { composeQueues, type QueueApp } from '../composition.ts';
 import { type CommandContext, formatCounts, runOption } from './context.ts';
@@ -25,7 +25,7 @@ function statusCommand(context: CommandContext): Command {
       withQueues(context, async ({ monitor }) => {
         const queues = await monitor.depths();
         const workers = await monitor.workers();
-        const failedByCode: Counts = {};
+        const failedByCode = createCounts();
         for await (const { code } of monitor.failed()) increment(failedByCode, code);
         context.print(
           options.json

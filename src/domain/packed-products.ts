@@ -119,7 +119,7 @@ function areFinite(values: Float32Array): boolean {
   return a + b + c + d === 0;
 }
 
-/** Cuts a table in two after `rows` rows. Both parts share its memory. */
+/** Cuts a table in two after `rows` rows, at least one. Both parts share its memory. */
 export function sliceTable(table: ProductTable, rows: number): [ProductTable, ProductTable] {
   const { ids, features } = table;
   const { rows: all, width, values } = features;

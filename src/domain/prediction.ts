@@ -93,6 +93,7 @@ export function predictionsOf(logits: Float32Array, rows: number, categories: nu
 export function probabilitiesOf({ categories, logits }: PredictionBatch, row: number): number[] {
   const start = row * categories;
   const own = logits.subarray(start, start + categories);
+  if (!own.every(Number.isFinite)) return Array.from(own, () => Number.NaN);
   const largest = Math.max(...own);
   const sum = sumOfExponentials(logits, start, categories, largest);
   return Array.from(own, (logit) => Math.exp(logit - largest) / sum);

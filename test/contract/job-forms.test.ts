@@ -1,10 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { MAX_CHUNK_PRODUCTS, PRODUCT_JOB, PRODUCTS_JOB, parseJob } from '../../src/contract/index.ts';
+import {
+  MAX_CHUNK_PRODUCTS,
+  MAX_PAYLOAD_BYTES,
+  PACKED_PRODUCTS_JOB,
+  PRODUCT_JOB,
+  PRODUCTS_JOB,
+  parseJob,
+} from '../../src/contract/index.ts';
 
 const PRODUCT = { productId: 'P1', features: [1, 2] };
 
-/** Every form of a job: how it carries products. */
+const PACKED = { count: 1, width: 2, payload: '{categorizer}:payload:run-1-0:0000002a', bytes: 10, crc32: 42 };
+
+/** Every form of a job that holds its products itself: how it carries them. */
 const FORMS = [
   { name: PRODUCT_JOB, form: 'one', carry: ([product]: readonly object[], runId?: unknown) => ({ ...product, runId }) },
   { name: PRODUCTS_JOB, form: 'chunk', carry: (products: readonly object[], runId?: unknown) => ({ products, runId }) },
@@ -42,9 +51,54 @@ describe.each(FORMS)('a $name job', ({ name, form, carry }) => {
       fc.property(fc.anything(), (data) => {
         const parsed = parseJob(name, data);
         if (typeof parsed === 'string') expect(parsed).not.toBe('');
-        else expect(parsed.products.length).toBeGreaterThan(0);
+        else expect('products' in parsed && parsed.products.length).toBeGreaterThan(0);
       }),
     );
+  });
+});
+
+describe('a packed job', () => {
+  it('is read with what it says of its payload, which is elsewhere', () => {
+    const data = { ...PACKED, runId: 'run-1' };
+    expect(parseJob(PACKED_PRODUCTS_JOB, data)).toEqual({ form: 'packed', packed: data, runId: 'run-1' });
+  });
+
+  it('needs no run', () => {
+    expect(parseJob(PACKED_PRODUCTS_JOB, PACKED)).toMatchObject({ form: 'packed', packed: PACKED });
+  });
+
+  it.each([null, undefined, 'text', 7, true])('whose data is %j is no job, and the reason is a sentence', (data) => {
+    expect(parseJob(PACKED_PRODUCTS_JOB, data)).toMatch(/^data: .+/);
+  });
+
+  it.each(Object.keys(PACKED))('without %s is no job, and the reason names it', (field) => {
+    const data = Object.fromEntries(Object.entries(PACKED).filter(([name]) => name !== field));
+    expect(parseJob(PACKED_PRODUCTS_JOB, data)).toMatch(new RegExp(`^${field}: .+`));
+  });
+
+  it.each([
+    { field: 'count', value: 0 },
+    { field: 'count', value: MAX_CHUNK_PRODUCTS + 1 },
+    { field: 'count', value: 1.5 },
+    { field: 'count', value: '1' },
+    { field: 'width', value: 0 },
+    { field: 'width', value: MAX_PAYLOAD_BYTES / 4 + 1 },
+    { field: 'width', value: 2.5 },
+    { field: 'payload', value: '' },
+    { field: 'payload', value: null },
+    { field: 'bytes', value: 0 },
+    { field: 'bytes', value: MAX_PAYLOAD_BYTES + 1 },
+    { field: 'crc32', value: -1 },
+    { field: 'crc32', value: 2 ** 32 },
+    { field: 'crc32', value: '0000002a' },
+    { field: 'runId', value: 'a b' },
+  ])('with $value as $field is no job, and the reason names it', ({ field, value }) => {
+    expect(parseJob(PACKED_PRODUCTS_JOB, { ...PACKED, [field]: value })).toMatch(new RegExp(`^${field}: .+`));
+  });
+
+  it('may be as large as the limits', () => {
+    const largest = { ...PACKED, count: MAX_CHUNK_PRODUCTS, bytes: MAX_PAYLOAD_BYTES, crc32: 0xffffffff };
+    expect(parseJob(PACKED_PRODUCTS_JOB, largest)).toMatchObject({ form: 'packed', packed: largest });
   });
 });
 
@@ -72,6 +126,7 @@ describe('a job of another name', () => {
       expect(reason).toContain(JSON.stringify(name));
       expect(reason).toContain(`'${PRODUCT_JOB}'`);
       expect(reason).toContain(`'${PRODUCTS_JOB}'`);
+      expect(reason).toContain(`'${PACKED_PRODUCTS_JOB}'`);
     },
   );
 });

@@ -6,10 +6,14 @@ import {
   chunkJobId,
   failedReasonOf,
   JOB_OPTIONS,
-  MAX_CHUNK_JSON_BYTES,
   MAX_CHUNK_PRODUCTS,
+  MAX_PAYLOAD_BYTES,
   maxChunkProducts,
+  packIds,
+  packProducts,
   parseFailedReason,
+  payloadKey,
+  payloadKeyStart,
   resultIdOf,
 } from '../../src/contract/index.ts';
 import { ERROR_CODES, REJECT_CODES } from '../../src/domain/errors.ts';
@@ -70,6 +74,32 @@ describe('the id of a chunk', () => {
   });
 });
 
+describe('the key of a payload', () => {
+  it('names its owner, and its content in 8 hex digits', () => {
+    expect(payloadKey('{categorizer}', 'night-7', 0xab)).toBe('{categorizer}:payload:night-7:000000ab');
+    expect(payloadKey('{categorizer}', 'r-night-7', 0xffffffff)).toBe('{categorizer}:payload:r-night-7:ffffffff');
+  });
+
+  it('lies below the start that bounds what a worker touches, and differs for every owner and every content', () => {
+    const owner = fc.stringMatching(/^[A-Za-z0-9._-]{1,100}-\d{1,9}$/);
+    const crc32 = fc.nat(0xffffffff);
+    fc.assert(
+      fc.property(fc.constantFrom('{categorizer}', 'p'), owner, crc32, owner, crc32, (prefix, a, crcA, b, crcB) => {
+        const key = payloadKey(prefix, a, crcA);
+        expect(key.startsWith(payloadKeyStart(prefix))).toBe(true);
+        expect(key === payloadKey(prefix, b, crcB)).toBe(a === b && crcA === crcB);
+        expect(payloadKey(prefix, a, crcA)).not.toBe(payloadKey(prefix, a, crcA ^ 1));
+      }),
+    );
+  });
+
+  it('is none of the keys that BullMQ makes for its queues', () => {
+    for (const queue of [contract.PRODUCT_QUEUE, contract.RESULT_QUEUE]) {
+      expect(`{categorizer}:${queue}:1`.startsWith(payloadKeyStart('{categorizer}'))).toBe(false);
+    }
+  });
+});
+
 describe('the reason of a failed job', () => {
   const codes = [...Object.keys(ERROR_CODES), ...Object.keys(REJECT_CODES)];
 
@@ -97,14 +127,19 @@ describe('the reason of a failed job', () => {
 });
 
 describe('the largest chunk for a width', () => {
-  it.each([1, 2, 16, 64, 300, 1024, 5000])('of %i fits in the limit even with the longest ids and numbers', (width) => {
-    const product = { productId: '🔩'.repeat(200), features: Array(width).fill(-1.1754943508222875e-38) };
-    const productBytes = Buffer.byteLength(JSON.stringify(product)) + 1;
-    const envelopeBytes = Buffer.byteLength(JSON.stringify({ products: [], runId: 'r'.repeat(100) }));
-    const products = maxChunkProducts(width);
-    expect(products).toBeGreaterThanOrEqual(1);
-    expect(products).toBeLessThanOrEqual(MAX_CHUNK_PRODUCTS);
-    expect(products * productBytes + envelopeBytes).toBeLessThanOrEqual(MAX_CHUNK_JSON_BYTES);
+  it.each([1, 2, 16, 64, 300, 1024, 5000])('of %i fits in a payload even with the longest ids', (width) => {
+    const rows = maxChunkProducts(width);
+    expect(rows).toBeGreaterThanOrEqual(1);
+    expect(rows).toBeLessThanOrEqual(MAX_CHUNK_PRODUCTS);
+    const ids = packIds(Array(rows).fill('🔩'.repeat(200)));
+    const { bytes } = packProducts({ ids, features: { rows, width, values: new Float32Array(rows * width) } });
+    expect(bytes).toBeLessThanOrEqual(MAX_PAYLOAD_BYTES);
+  });
+
+  it.each([300, 1024, 5000])('of %i is no smaller than it must be', (width) => {
+    const longestProduct = 4 * width + Buffer.byteLength(`${'🔩'.repeat(200)}\n`);
+    const more = maxChunkProducts(width) + 1;
+    expect(more > MAX_CHUNK_PRODUCTS || more * longestProduct > MAX_PAYLOAD_BYTES).toBe(true);
   });
 
   it('is never less than one product', () => {
@@ -149,16 +184,27 @@ describe('the package', () => {
         'JOB_OPTIONS',
         'MAX_CHUNK_JSON_BYTES',
         'MAX_CHUNK_PRODUCTS',
+        'MAX_PAYLOAD_BYTES',
         'MAX_PRODUCT_ID_CHARACTERS',
+        'PAYLOAD_TTL_HOURS',
         'PRODUCT_QUEUE',
         'RESULT_QUEUE',
         'SCHEMAS',
         'categoriesResultSchema',
         'categoryResultSchema',
+        'maxChunkProducts',
+        'packIds',
+        'packOutcomes',
+        'packProducts',
+        'packedCategoriesResultSchema',
+        'packedProductsJobSchema',
+        'payloadKey',
         'productJobSchema',
         'productsJobSchema',
         'parseFailedReason',
         'resultIdOf',
+        'unpackOutcomes',
+        'unpackProducts',
       ]),
     );
   });

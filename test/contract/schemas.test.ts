@@ -5,15 +5,19 @@ import { describe, expect, it } from 'vitest';
 import {
   jsonSchemaFiles,
   MAX_CHUNK_PRODUCTS,
+  MAX_PAYLOAD_BYTES,
+  PACKED_PRODUCTS_JOB,
   PRODUCT_JOB,
   PRODUCTS_JOB,
   parseJob,
   SCHEMAS,
 } from '../../src/contract/index.ts';
+import { REJECT_CODES, type RejectCode } from '../../src/domain/errors.ts';
 import { readProducts } from '../../src/domain/product.ts';
 import {
   type Json,
   nearlyValid,
+  throughJson,
   validCategoriesResult,
   validCategoryResult,
   validProductJob,
@@ -25,11 +29,43 @@ const DIRECTORY = new URL('../../contract/', import.meta.url);
 
 type Name = keyof typeof SCHEMAS;
 
+const announcedPayload = {
+  count: fc.integer({ min: 1, max: MAX_CHUNK_PRODUCTS }),
+  payload: fc.string({ minLength: 1 }),
+  bytes: fc.integer({ min: 1, max: MAX_PAYLOAD_BYTES }),
+  crc32: fc.nat(0xffffffff),
+};
+const someRun = fc.option(validRunId, { nil: undefined });
+
+const validPackedJob = fc
+  .record({ ...announcedPayload, width: fc.integer({ min: 1, max: MAX_PAYLOAD_BYTES / 4 }), runId: someRun })
+  .map(throughJson);
+
+const validPackedResult = fc
+  .record({
+    ...announcedPayload,
+    categories: fc.array(fc.string({ minLength: 1 })),
+    rejects: fc.array(
+      fc.record({
+        row: fc.nat(MAX_CHUNK_PRODUCTS - 1),
+        code: fc.constantFrom(...(Object.keys(REJECT_CODES) as RejectCode[])),
+        message: fc.string(),
+      }),
+      { maxLength: 3 },
+    ),
+    model: fc.record({ version: fc.string({ minLength: 1 }), sha256: fc.stringMatching(/^[0-9a-f]{64}$/) }),
+    runId: someRun,
+    jobId: fc.string({ minLength: 1 }),
+  })
+  .map(throughJson);
+
 const VALID: Record<Name, fc.Arbitrary<Json>> = {
   product: validProductJob,
   products: validProductsJob,
+  'products.packed': validPackedJob,
   category: validCategoryResult,
   categories: validCategoriesResult,
+  'categories.packed': validPackedResult,
 };
 
 const ajv = new Ajv2020({ allErrors: true });
@@ -43,10 +79,11 @@ const BY_JSON_SCHEMA = Object.fromEntries(
   (Object.keys(SCHEMAS) as Name[]).map((name) => [name, jsonSchemaOf(name)]),
 ) as Record<Name, (data: unknown) => boolean>;
 
-/** What a worker says: is it a job of this contract, and is each of its products right? */
+/** What a worker says: is it a job of this contract, and is each product that it holds itself right? */
 function workerAccepts(name: Name, data: unknown): boolean {
   const parsed = parseJob(name, data);
   if (typeof parsed === 'string') return false;
+  if (parsed.form === 'packed') return true;
   return parsed.products.every((product) => readProducts([product], widthOf(product)).rejects.length === 0);
 }
 
@@ -108,7 +145,9 @@ describe.each(Object.keys(SCHEMAS) as Name[])('the schema of %s', (name) => {
   });
 });
 
-describe.each([PRODUCT_JOB, PRODUCTS_JOB] as const)('a worker and the schemas of a %s job', (name) => {
+const JOBS = [PRODUCT_JOB, PRODUCTS_JOB, PACKED_PRODUCTS_JOB] as const;
+
+describe.each(JOBS)('a worker and the schemas of a %s job', (name) => {
   it('agree on which jobs are wholly right', () => {
     fc.assert(
       fc.property(nearlyValid(VALID[name]), (data) => {
@@ -119,7 +158,9 @@ describe.each([PRODUCT_JOB, PRODUCTS_JOB] as const)('a worker and the schemas of
       { numRuns: 1500 },
     );
   });
+});
 
+describe.each([PRODUCT_JOB, PRODUCTS_JOB] as const)('a worker and the schemas of a %s job', (name) => {
   // Texts, as these numbers exist in JSON but not in every number type.
   it.each([
     { number: '3.4028234663852886e38', right: true },

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { addPackedChunks } from '../support/bulk-chunks.ts';
 import {
   collectRun,
   createProducer,
@@ -52,10 +53,11 @@ afterEach(async () => {
   await rm(join(directory, `${RUN}.jsonl`), { force: true });
 });
 
-/** Half as jobs of one product, half as chunks. */
+/** Half as jobs of one product, a quarter as chunks, a quarter as packed chunks. */
 async function enqueueAll(): Promise<void> {
   await producer.addOneByOne(products.slice(0, 10_000), RUN);
-  await producer.addChunks(products.slice(10_000), 20, RUN);
+  await producer.addChunks(products.slice(10_000, 15_000), 20, RUN);
+  await addPackedChunks(producer, products.slice(15_000), 20, RUN);
 }
 
 async function addWorker(): Promise<WorkerProcess> {

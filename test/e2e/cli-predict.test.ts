@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import { PATIENCE, startLive } from '../support/cli-live.ts';
 import { openQueues } from '../support/cli-queues.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
+import { readRows as readOutcomes } from '../support/files-results.ts';
 import { readRows, untilDone } from '../support/load.ts';
 import { runCli, startWorker } from '../support/processes.ts';
 import { makeProducts, toCsv, WIDTH } from '../support/products.ts';
@@ -36,20 +38,23 @@ const MIXED = [
 ].join('\n');
 
 describe('predict', () => {
-  it('prints a row for each product in the order of the input, and the summary on stderr', async () => {
+  it('prints the categorized products in the order of the input, then the rejected rows, and the summary on stderr', async () => {
     const { code, stdout, stderr } = await predict([await workspace.write('c.csv', MIXED)]);
     const lines = stdout.trimEnd().split('\n');
     expect(lines[0]).toBe(HEADER);
     expect(lines.slice(1).map((line) => line.replace(/(,[01]\.\d+|,1),,,/, ',CONFIDENCE,,,'))).toEqual([
       expect.stringMatching(/^P1,AUTOPECAS,CONFIDENCE,,,[0-9a-z]+,$/),
-      expect.stringMatching(/^,,,INVALID_ROW,"expected 17 columns, got 3",\w+,$/),
       expect.stringMatching(/^P3,INFORMATICA,CONFIDENCE,,,\w+,$/),
-      expect.stringMatching(/^"P,4",,,NON_FINITE_FEATURE,"feature 0 .*""x""",\w+,$/),
-      expect.stringMatching(/^,,,INVALID_PRODUCT_ID,.+,\w+,$/),
+      // It is the model that cannot do this one.
       expect.stringMatching(/^P6,,,PREDICTION_FAILED,.+,\w+,$/),
       expect.stringMatching(/^"P""7",MATERIAL_CONSTRUCAO,CONFIDENCE,,,\w+,$/),
+      expect.stringMatching(/^,,,INVALID_ROW,"expected 17 columns, got 3",\w+,$/),
+      expect.stringMatching(/^"P,4",,,NON_FINITE_FEATURE,"feature 0 .*""x"".*feature 15 .*""x""",\w+,$/),
+      expect.stringMatching(/^,,,INVALID_PRODUCT_ID,.+,\w+,$/),
     ]);
-    expect(stderr).toMatch(/^products +7\ncategorized +3 \(.*INFORMATICA 1.*\)\nrejected +4 \(.+\)\n$/);
+    expect(stderr).toMatch(
+      /^products +7\ncategorized +3 \(.*INFORMATICA 33\.3 %.*\)\nconfidence +[01]\.\d{3} on average\nto review +\d below 0\.7\nrejected +4 \(.+\)\n$/,
+    );
     expect(code).toBe(3);
   });
 
@@ -64,19 +69,44 @@ describe('predict', () => {
       rejected: 4,
       byCategory: { AUTOPECAS: 1, INFORMATICA: 1, MATERIAL_CONSTRUCAO: 1 },
       rejectedByCode: { INVALID_ROW: 1, NON_FINITE_FEATURE: 1, INVALID_PRODUCT_ID: 1, PREDICTION_FAILED: 1 },
+      meanConfidence: expect.any(Number),
+      toReview: expect.any(Number),
     });
     expect(code).toBe(3);
     const rows = await readRows(out);
     expect(rows.map(({ productId, categoryCode, reject }) => [productId, categoryCode ?? reject?.code])).toEqual([
       ['P1', 'AUTOPECAS'],
-      [null, 'INVALID_ROW'],
       ['P3', 'INFORMATICA'],
-      ['P,4', 'NON_FINITE_FEATURE'],
-      ['', 'INVALID_PRODUCT_ID'],
       ['P6', 'PREDICTION_FAILED'],
       ['P"7', 'MATERIAL_CONSTRUCAO'],
+      [null, 'INVALID_ROW'],
+      ['P,4', 'NON_FINITE_FEATURE'],
+      ['', 'INVALID_PRODUCT_ID'],
     ]);
     expect(await workspace.names()).toEqual(['c.csv', 'out.jsonl']);
+  });
+
+  it('writes Parquet where --out ends so, the same rows as CSV', async () => {
+    const file = await workspace.write('c.csv', MIXED);
+    for (const name of ['out.parquet', 'out.csv']) {
+      expect((await predict([file, '--out', workspace.path(name)])).code).toBe(3);
+    }
+    const [parquet, csv] = await Promise.all([
+      readOutcomes(workspace.path('out.parquet'), 'parquet'),
+      readOutcomes(workspace.path('out.csv'), 'csv'),
+    ]);
+    // An empty cell of CSV is nothing, as a null is.
+    expect(parquet.map((row) => row.map((cell) => (cell === '' ? null : cell)))).toEqual(csv);
+    expect(parquet).toHaveLength(7);
+  });
+
+  it('counts what is worth a review below --review-below', async () => {
+    const file = await workspace.write('c.csv', MIXED);
+    const toReview = async (below: string) => {
+      const { stdout } = await predict([file, '--out', workspace.path('o.csv'), '--review-below', below, '--json']);
+      return JSON.parse(stdout).toReview;
+    };
+    expect([await toReview('0'), await toReview('1')]).toEqual([0, 3]);
   });
 
   it('reads standard input, in the format that is said', async () => {
@@ -122,7 +152,7 @@ describe('predict that fails', () => {
   it.each([
     ['a file that is not there', undefined, /^INPUT_NOT_READABLE: .*ENOENT/],
     ['a width that is not the model’s', 'product_id,f0\nP1,1\n', /^WRONG_WIDTH: .*expects 16 feature columns.*got 1/],
-    ['a CSV that breaks off inside quotes', `${MIXED}"P8,1`, /^INPUT_NOT_READABLE: .*c\.csv/],
+    ['a gzipped file that is cut off', gzipSync(MIXED).subarray(0, -20), /^INPUT_NOT_READABLE: .*c\.csv/],
   ])('at %s leaves the output as it was', async (_case, content, message) => {
     if (content !== undefined) await workspace.write('c.csv', content);
     await workspace.write('out.csv', 'of yesterday\n');
@@ -159,12 +189,19 @@ describe('predict that fails', () => {
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const)('at the first %s while standard input gives nothing ends with %i', async (signal, exitCode) => {
-    const cli = startLive(['predict', '-'], { ...env, BATCH_MAX_ROWS: '1' });
+    const temporary = workspace.path('tmp');
+    await mkdir(temporary);
+    const cli = startLive(['predict', '-'], { ...env, TMPDIR: temporary });
     try {
       cli.stdin.write(toCsv(makeProducts(4)));
-      await expect.poll(cli.stdout, PATIENCE).toContain('\nP-1-2,');
+      // All of it is read before anything is categorized.
+      await expect
+        .poll(async () => (await readdir(temporary, { recursive: true })).length, PATIENCE)
+        .toBeGreaterThan(1);
       cli.kill(signal);
       await expect.poll(cli.exit, { timeout: 5_000 }).toEqual({ code: exitCode, signal: null });
+      expect(cli.stdout()).toBe('');
+      expect(await readdir(temporary)).toEqual([]);
     } finally {
       cli.kill('SIGKILL');
       await cli.ended;

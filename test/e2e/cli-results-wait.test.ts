@@ -4,7 +4,7 @@ import { addResult, categorized, failWaitingJobs, openQueues, type Queues } from
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
 import { createProducer, type Producer, readRows } from '../support/load.ts';
 import { runCli, startWorker, type WorkerProcess } from '../support/processes.ts';
-import { makeProducts } from '../support/products.ts';
+import { makeProducts, toCsv } from '../support/products.ts';
 
 let workspace: Workspace;
 let queues: Queues;
@@ -33,7 +33,7 @@ describe('results --wait', () => {
   it('without a worker says so once, and collects all when one has done the work', async () => {
     await producer.addChunks(makeProducts(300), 25, 'R');
     cli = startLive(['results', '--run', 'R', '--wait', '--out', out, '--json'], queues.env);
-    const warning = '12 jobs are left and no worker is connected: start one with: categorizer worker\n';
+    const warning = 'jobs are left and no worker is connected: start one with: categorizer worker\n';
     await expect.poll(cli.stderr, PATIENCE).toBe(warning);
     worker = await startWorker(queues.env);
     expect(await cli.ended).toBe(0);
@@ -67,6 +67,68 @@ describe('results --wait', () => {
     expect(cli.stderr()).toMatch(/\nINTERRUPTED: .*nothing was taken off the queue\n$/);
     expect(await workspace.names()).toEqual([]);
     expect(await queues.results.getWaitingCount()).toBe(1);
+  });
+});
+
+describe('results --wait of a run that was sent by enqueue', () => {
+  const enqueue = async (runId: string, count: number) => {
+    const file = await workspace.write('c.csv', toCsv(makeProducts(count)));
+    const args = ['enqueue', file, '--run', runId, '--chunk-size', '50'];
+    expect((await runCli(args, { env: queues.env })).code).toBe(0);
+  };
+
+  it('is done when that run is, whatever else is on the queue', async () => {
+    await enqueue('R', 200);
+    // Nobody can do it: it waits to be tried again all the time.
+    await queues.products.add('products', {}, { jobId: 'other', delay: 3_600_000 });
+    worker = await startWorker(queues.env);
+    const { code, stdout, stderr } = await runCli(['results', '--run', 'R', '--wait', '--out', out, '--json'], {
+      env: queues.env,
+    });
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toMatchObject({ results: 4, products: 200, missingJobs: 0 });
+    expect(code).toBe(0);
+    expect(await queues.products.getDelayedCount()).toBe(1);
+  });
+
+  it('counts what was collected before, and adds the rest', async () => {
+    await enqueue('R', 200);
+    worker = await startWorker(queues.env);
+    await expect.poll(() => queues.results.getWaitingCount(), PATIENCE).toBeGreaterThan(0);
+    await runCli(['results', '--run', 'R', '--out', out], { env: queues.env });
+    expect((await runCli(['results', '--run', 'R', '--wait', '--out', out], { env: queues.env })).code).toBe(0);
+    const again = await runCli(['results', '--run', 'R', '--wait', '--out', out, '--json'], { env: queues.env });
+    expect(again.stderr).toBe('no new results on the queue\n');
+    expect(JSON.parse(again.stdout)).toMatchObject({ results: 0, duplicates: 0, missingJobs: 0 });
+    expect(again.code).toBe(0);
+    expect(new Set((await readRows(out)).map(({ productId }) => productId)).size).toBe(200);
+  });
+
+  it('says how many of its jobs are nowhere any more, and does not wait for those', async () => {
+    await enqueue('R', 200);
+    await queues.products.remove('R-2');
+    worker = await startWorker(queues.env);
+    const { code, stdout } = await runCli(['results', '--run', 'R', '--wait', '--out', out], { env: queues.env });
+    expect(stdout).toMatch(/^missing jobs +1: neither on the queue, nor failed, nor collected$/m);
+    expect(code).toBe(3);
+    expect(await readRows(out)).toHaveLength(150);
+  });
+
+  it('of which not all was sent says that the import is to be run again, and waits for that', async () => {
+    const file = await workspace.write('c.csv', toCsv(makeProducts(40_000)));
+    const args = ['enqueue', file, '--run', 'R', '--chunk-size', '1000', '--max-pending', '1'];
+    const interrupted = startLive(args, queues.env);
+    await expect.poll(interrupted.stderr, PATIENCE).toContain('--max-pending');
+    interrupted.kill('SIGKILL');
+    await interrupted.ended;
+    worker = await startWorker(queues.env);
+    cli = startLive(['results', '--run', 'R', '--wait', '--out', out], queues.env);
+    await expect
+      .poll(cli.stderr, PATIENCE)
+      .toMatch(/^all that was sent of run R is done, .*run the same import again/m);
+    expect((await runCli(args, { env: queues.env })).code).toBe(0);
+    expect(await cli.ended).toBe(0);
+    expect(await readRows(out)).toHaveLength(40_000);
   });
 });
 

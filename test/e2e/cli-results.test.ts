@@ -1,10 +1,13 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import type { ProductOutcome } from '../../src/contract/index.ts';
+import { writeParquet } from '../support/bulk-input.ts';
 import { addResult, categorized, openQueues, type Queues, TEST_MODEL } from '../support/cli-queues.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
+import { readRows as readOutcomes } from '../support/files-results.ts';
 import { readRows } from '../support/load.ts';
 import { runCli } from '../support/processes.ts';
+import { makeProducts } from '../support/products.ts';
 
 const HEADER = 'product_id,category_code,confidence,reject_code,reject_message,model_version,result_id\n';
 
@@ -48,7 +51,7 @@ describe('results', () => {
     expect(await workspace.read('out.csv')).toBe(`${HEADER}${HOSTILE_CSV}P4,INFORMATICA,1,,,v1,r-2\n`);
     expect(stderr).toBe('');
     expect(stdout).toMatch(
-      /^run +R\nproducts +4\ncategorized +2 \(.*AUTOPECAS 1.*\)\nrejected +2 \(.*WRONG_WIDTH 1.*\)\n/,
+      /^run +R\nproducts +4\ncategorized +2 \(.*AUTOPECAS 50\.0 %.*\)\nconfidence +0\.625 on average\nto review +1 below 0\.7\nrejected +2 \(.*WRONG_WIDTH 1.*\)\n/,
     );
     expect(stdout).toContain(out);
     expect(code).toBe(3);
@@ -73,8 +76,12 @@ describe('results', () => {
       rejected: 2,
       byCategory: { AUTOPECAS: 1 },
       rejectedByCode: { INVALID_PRODUCT_ID: 1, WRONG_WIDTH: 1 },
+      meanConfidence: 0.25,
+      toReview: 1,
       duplicates: 0,
+      unreadable: 0,
       failedJobs: {},
+      missingJobs: 0,
     });
     expect(code).toBe(3);
     expect(await readRows(workspace.path(name))).toEqual(
@@ -86,7 +93,9 @@ describe('results', () => {
     await add('1', [categorized('P1')]);
     const { code, stdout, stderr } = await results('--all');
     expect(stdout).toBe(`${HEADER}P1,AUTOPECAS,0.5,,,v1,r-1\n`);
-    expect(stderr).toMatch(/^products +1\ncategorized +1 \(AUTOPECAS 1\)\nrejected +0\nfailed jobs +0\n$/);
+    expect(stderr).toMatch(
+      /^products +1\ncategorized +1 \(AUTOPECAS 100\.0 %\)\nconfidence +0\.500 on average\nto review +1 below 0\.7\nrejected +0\nfailed jobs +0\n$/,
+    );
     expect(code).toBe(0);
     expect(await left()).toBe(0);
   });
@@ -109,6 +118,29 @@ describe('results', () => {
     const second = await workspace.read(name);
     expect(second.slice(0, first.length)).toBe(first);
     expect(second.slice(first.length)).toMatch(/^.*P4.*r-2.*\n$/);
+  });
+
+  it('writes Parquet by the ending of --out, and a second time keeps its rows and adds the new ones', async () => {
+    const path = workspace.path('out.parquet');
+    await add('1', HOSTILE);
+    expect((await results('--run', 'R', '--out', path)).code).toBe(3);
+    const first = await readOutcomes(path, 'parquet');
+    expect(first).toEqual([
+      ['a,"b"', 'AUTOPECAS', 0.25, null, null, 'v1', 'r-1'],
+      ['line\nbreak', null, null, 'INVALID_PRODUCT_ID', 'no, "not" this', 'v1', 'r-1'],
+      [null, null, null, 'WRONG_WIDTH', 'expected 16 features, got 2', 'v1', 'r-1'],
+    ]);
+    await add('2', [categorized('P4')]);
+    expect((await results('--run', 'R', '--out', path)).code).toBe(0);
+    expect(await readOutcomes(path, 'parquet')).toEqual([...first, ['P4', 'AUTOPECAS', 0.5, null, null, 'v1', 'r-2']]);
+    expect(await left()).toBe(0);
+    expect(await workspace.names()).toEqual(['out.parquet']);
+  });
+
+  it('counts what is worth a review below --review-below', async () => {
+    await add('1', [categorized('P1', 'A', 0.5), categorized('P2', 'A', 0.75), categorized('P3', 'A', 0.875)]);
+    const { stdout } = await results('--run', 'R', '--out', out, '--review-below', '0.875', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ toReview: 2, meanConfidence: (0.5 + 0.75 + 0.875) / 3 });
   });
 
   it('with nothing new leaves the file as it is and says so', async () => {
@@ -176,6 +208,8 @@ describe('a second result for the same input job', () => {
   });
 });
 
+const OTHER_PARQUET = 'a table of other columns';
+
 describe('results that cannot be written', () => {
   beforeEach(() => add('1', [categorized('P1')]));
 
@@ -185,14 +219,18 @@ describe('results that cannot be written', () => {
     ['JSON lines where CSV is to be', 'out.csv', '{"productId":"P1","resultId":"r-1"}\n'],
     ['JSON lines of something else', 'out.jsonl', '{"productId":"P1"}\n'],
     ['CSV where JSON lines are to be', 'out.jsonl', HEADER],
+    ['CSV where Parquet is to be', 'out.parquet', HEADER],
+    ['Parquet of something else', 'other.parquet', OTHER_PARQUET],
   ])('into a file of somebody else (%s, %s) leave it and the queue alone', async (_case, name, content) => {
-    await workspace.write(name, content);
+    if (content === OTHER_PARQUET) await writeParquet(workspace.path(name), makeProducts(1), 'productId');
+    else await workspace.write(name, content);
+    const before = await readFile(workspace.path(name));
     const { code, stdout, stderr } = await results('--all', '--out', workspace.path(name));
-    expect(await workspace.read(name)).toBe(content);
+    expect(await readFile(workspace.path(name))).toEqual(before);
     expect(await workspace.names()).toEqual([name]);
     expect(await left()).toBe(1);
     expect(stdout).toBe('');
-    expect(stderr).toMatch(/^OUTPUT_CONFLICT: .*out\.(csv|jsonl) exists and .+\n$/);
+    expect(stderr).toMatch(/^OUTPUT_CONFLICT: .*\.(csv|jsonl|parquet) exists and .+\n$/);
     expect(code).toBe(1);
   });
 
@@ -230,7 +268,8 @@ describe('a job on the results queue that is no result', () => {
     expect(stdout).toBe(`${HEADER}P1,AUTOPECAS,0.5,,,v1,r-1\n`);
     const warnings = stderr.split('\n').filter((line) => line.startsWith('{'));
     expect(warnings.map((line) => JSON.parse(line).resultId)).toEqual(foreign.map(({ opts }) => opts.jobId));
-    expect(code).toBe(0);
+    expect(stderr).toMatch(/^unreadable +5 results, left on the queue; the log says why$/m);
+    expect(code).toBe(3);
     expect((await queues.results.getWaiting()).map(({ id }) => id).sort()).toEqual(
       foreign.map(({ opts }) => opts.jobId),
     );

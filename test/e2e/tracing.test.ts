@@ -56,7 +56,7 @@ function jsonLinesOf(count: number): string {
 }
 
 async function enqueue(count: number, chunkSize: number, env: Environment): Promise<void> {
-  const args = ['enqueue', '-', '--run', 'run', '--chunk-size', `${chunkSize}`, '--max-waiting', '1000000'];
+  const args = ['enqueue', '-', '--run', 'run', '--chunk-size', `${chunkSize}`];
   const { code, stderr } = await runCli(args, { env, input: jsonLinesOf(count) });
   expect(code, stderr).toBe(0);
 }
@@ -70,9 +70,9 @@ function sum(spans: readonly OtlpSpan[], attribute: string): number {
 const distinct = (values: readonly unknown[]) => new Set(values).size;
 
 describe('an import', () => {
-  it('of 20 round trips is 20 traces of one span each, and not one trace', async () => {
+  it('of 20 chunks is 20 traces of one span each, and not one trace', async () => {
     const receiver = await startReceiver();
-    await enqueue(10_000, 1, { ...tracedTo(receiver.url), OTEL_SERVICE_NAME: 'night-import' });
+    await enqueue(200, 10, { ...tracedTo(receiver.url), OTEL_SERVICE_NAME: 'night-import' });
     expect(receiver.spans).toHaveLength(20);
     expect(distinct(receiver.spans.map(({ traceId }) => traceId))).toBe(20);
     for (const span of receiver.spans) {
@@ -86,7 +86,7 @@ describe('an import', () => {
           'messaging.system': 'bullmq',
           'messaging.destination.name': PRODUCT_QUEUE,
           'messaging.operation.type': 'send',
-          'messaging.batch.message_count': 500,
+          'messaging.batch.message_count': 1,
         },
       });
     }
@@ -100,20 +100,20 @@ describe('an import', () => {
 });
 
 describe('a batch', () => {
-  it('is one span with links to the round trips its jobs came with, and children for model and results', async () => {
+  it('is one span with links to the sends its jobs came with, and children for model and results', async () => {
     const receiver = await startReceiver();
-    await enqueue(3000, 1, tracedTo(receiver.url));
+    await enqueue(3000, 500, tracedTo(receiver.url));
     const sent = named(receiver.spans, SEND);
     expect(sent).toHaveLength(6);
 
     const worker = await startTestWorker({ ...tracedTo(receiver.url), BATCH_MAX_WAIT_MS: '20' });
-    await receiver.until((spans) => sum(named(spans, 'publish'), 'messaging.batch.message_count') >= 3000);
+    await receiver.until((spans) => sum(named(spans, 'publish'), 'messaging.batch.message_count') >= 6);
     worker.kill('SIGTERM');
     expect(await worker.ended).toBe(0);
 
     const batches = named(receiver.spans, PROCESS);
     expect(sum(batches, 'categorizer.batch.rows')).toBe(3000);
-    expect(sum(batches, 'messaging.batch.message_count')).toBe(3000);
+    expect(sum(batches, 'messaging.batch.message_count')).toBeGreaterThanOrEqual(6);
     const producers = new Set(sent.map(({ traceId, spanId }) => `${traceId}/${spanId}`));
     const linked = new Set<string>();
     for (const { kind, parentSpanId, links, attributes, status, traceId } of batches) {
@@ -139,7 +139,7 @@ describe('a batch', () => {
       const children = receiver.spans.filter((span) => span.traceId === traceId && span.parentSpanId !== undefined);
       expect(children.map(({ name }) => name).toSorted()).toEqual(['predict', 'publish']);
     }
-    expect(linked.size, 'every round trip is linked from a batch').toBe(6);
+    expect(linked.size, 'every send is linked from a batch').toBe(6);
     expect(distinct(batches.map(({ traceId }) => traceId)), 'a trace each').toBe(batches.length);
     expect(batches.some(({ attributes }) => Number(attributes['categorizer.batch.rows']) > 1)).toBe(true);
   });
@@ -231,7 +231,7 @@ describe('the receiver', () => {
     const args = ['enqueue', '-', '--run', 'run', '--json'];
     const { code, stdout } = await runCli(args, { env: tracedTo(nobody), input: jsonLinesOf(10) });
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ enqueued: 10 });
+    expect(JSON.parse(stdout)).toMatchObject({ products: 10 });
     expect(performance.now() - start).toBeLessThan(15_000);
     expect(await products.getWaitingCount()).toBe(1);
   });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { REJECT_CODES, type RejectCode } from '../../src/domain/errors.ts';
+import { addPackedChunks } from '../support/bulk-chunks.ts';
 import {
   collectRun,
   createProducer,
@@ -23,7 +24,7 @@ const BAD_PRODUCTS: readonly { readonly code: RejectCode; readonly product: obje
   { code: 'WRONG_WIDTH', product: { features: [...good, 1] } },
   { code: 'WRONG_WIDTH', product: { features: [] } },
   { code: 'WRONG_WIDTH', product: { features: 'none' } },
-  { code: 'WRONG_WIDTH', product: {} },
+  { code: 'WRONG_WIDTH', product: { features: undefined } },
   { code: 'NON_FINITE_FEATURE', product: withFeature(1e39) },
   { code: 'NON_FINITE_FEATURE', product: withFeature(-1e39) },
   // JSON has no NaN: it travels as null.
@@ -39,8 +40,22 @@ const BAD_PRODUCTS: readonly { readonly code: RejectCode; readonly product: obje
   { code: 'PREDICTION_FAILED', product: { features: good.map(() => 3e38) } },
 ];
 
+/** Those of them that flat arrays can carry. */
+const BAD_PACKED_PRODUCTS: readonly { readonly code: RejectCode; readonly product: Partial<TestProduct> }[] = [
+  { code: 'NON_FINITE_FEATURE', product: { features: [...good.slice(1), Number.NaN] } },
+  { code: 'NON_FINITE_FEATURE', product: { features: [Number.POSITIVE_INFINITY, ...good.slice(1)] } },
+  { code: 'INVALID_PRODUCT_ID', product: { productId: '' } },
+  { code: 'INVALID_PRODUCT_ID', product: { productId: 'x'.repeat(201) } },
+  { code: 'INVALID_PRODUCT_ID', product: { productId: 'a\u0007bell' } },
+  { code: 'PREDICTION_FAILED', product: { features: good.map(() => 3e38) } },
+];
+
 /** Every hundredth product is bad, in each of the ways in turn. */
-function withBad(products: readonly TestProduct[], label: string) {
+function withBad<P extends object>(
+  products: readonly TestProduct[],
+  label: string,
+  ways: readonly { readonly code: RejectCode; readonly product: P }[],
+) {
   const accepted: TestProduct[] = [];
   const bad: { productId: string; code: RejectCode; place: number }[] = [];
   const mixed = products.map((product, i) => {
@@ -48,33 +63,40 @@ function withBad(products: readonly TestProduct[], label: string) {
       accepted.push(product);
       return product;
     }
-    const { code, product: change } = BAD_PRODUCTS[Math.floor(i / 100) % BAD_PRODUCTS.length];
+    const { code, product: change } = ways[Math.floor(i / 100) % ways.length];
     bad.push({ productId: `${label}-bad-${i}`, code, place: i });
-    return { productId: `${label}-bad-${i}`, ...change };
+    return { productId: `${label}-bad-${i}`, features: good, ...change };
   });
   return { mixed, accepted, bad };
 }
 
-describe('20,000 products over both forms, one in a hundred bad', () => {
+describe('30,000 products over all three forms, one in a hundred bad', () => {
   const CHUNK = 250;
   const prefix = uniquePrefix();
-  const ones = withBad(makeProducts(10_000, 1), 'one');
-  const chunks = withBad(makeProducts(10_000, 2), 'chunk');
+  const ones = withBad(makeProducts(10_000, 1), 'one', BAD_PRODUCTS);
+  const chunks = withBad(makeProducts(10_000, 2), 'chunk', BAD_PRODUCTS);
+  const packed = withBad(makeProducts(10_000, 3), 'packed', BAD_PACKED_PRODUCTS);
   let directory: string;
   let producer: Producer;
   let worker: WorkerProcess;
   let oneRows: OutputRow[];
   let chunkRows: OutputRow[];
+  let packedRows: OutputRow[];
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'categorizer-whole-'));
     const env = { REDIS_URL: inject('redisUrl'), QUEUE_PREFIX: prefix };
     producer = createProducer(env.REDIS_URL, prefix);
     worker = await startWorker(env);
-    await Promise.all([producer.addOneByOne(ones.mixed, 'ones'), producer.addChunks(chunks.mixed, CHUNK, 'chunks')]);
+    await Promise.all([
+      producer.addOneByOne(ones.mixed, 'ones'),
+      producer.addChunks(chunks.mixed, CHUNK, 'chunks'),
+      addPackedChunks(producer, packed.mixed, CHUNK, 'packed'),
+    ]);
     await untilDone(producer.queue);
     oneRows = await collectRun('ones', directory, env);
     chunkRows = await collectRun('chunks', directory, env);
+    packedRows = await collectRun('packed', directory, env);
   }, 120_000);
 
   afterAll(async () => {
@@ -85,21 +107,26 @@ describe('20,000 products over both forms, one in a hundred bad', () => {
   });
 
   it('each accepted product has exactly one result, and it is what predict says', async () => {
-    const accepted = [...ones.accepted, ...chunks.accepted];
+    const accepted = [...ones.accepted, ...chunks.accepted, ...packed.accepted];
     const expected = await predictedCategories(accepted, directory);
-    const categorized = [...oneRows, ...chunkRows].filter(({ categoryCode }) => categoryCode !== undefined);
+    const categorized = [...oneRows, ...chunkRows, ...packedRows].filter(
+      ({ categoryCode }) => categoryCode !== undefined,
+    );
     expect(categorized).toHaveLength(accepted.length);
     expect(new Map(categorized.map(({ productId, categoryCode }) => [productId, categoryCode]))).toEqual(expected);
   });
 
-  it('each bad product of a chunk is rejected in its place, with its code and nothing else', () => {
-    const rejects = chunkRows.filter(({ reject }) => reject !== undefined);
-    expect(rejects).toHaveLength(chunks.bad.length);
-    const inPlace = chunks.bad.map(({ place }) => {
-      const ofChunk = chunkRows.filter(({ resultId }) => resultId === `r-chunks-chunk-${Math.floor(place / CHUNK)}`);
+  it.each(['chunks', 'packed'] as const)('each bad product of %s is rejected in its place, with its code', (form) => {
+    const { rows, bad, resultId } = {
+      chunks: { rows: chunkRows, bad: chunks.bad, resultId: (chunk: number) => `r-chunks-chunk-${chunk}` },
+      packed: { rows: packedRows, bad: packed.bad, resultId: (chunk: number) => `r-packed-${chunk}` },
+    }[form];
+    expect(rows.filter(({ reject }) => reject !== undefined)).toHaveLength(bad.length);
+    const inPlace = bad.map(({ place }) => {
+      const ofChunk = rows.filter((row) => row.resultId === resultId(Math.floor(place / CHUNK)));
       return ofChunk[place % CHUNK].reject?.code;
     });
-    expect(inPlace).toEqual(chunks.bad.map(({ code }) => code));
+    expect(inPlace).toEqual(bad.map(({ code }) => code));
   });
 
   it('each bad product with a job of its own fails that job once, with its code', async () => {
@@ -111,19 +138,22 @@ describe('20,000 products over both forms, one in a hundred bad', () => {
 
   it('meets every code that a product can get', () => {
     const met = new Set([...ones.bad, ...chunks.bad].map(({ code }) => code));
-    const ofWholeJobsOrFiles = ['INVALID_JOB', 'INVALID_ROW'];
+    const ofWholeJobsOrFiles = ['INVALID_JOB', 'INVALID_ROW', 'DUPLICATE_PRODUCT_ID'];
     expect([...met, ...ofWholeJobsOrFiles].sort()).toEqual(Object.keys(REJECT_CODES).sort());
   });
 });
 
 describe('a job that is none of the contract', () => {
   const product = { productId: 'P1', features: good };
+  const packedOf = (payload: string) => ({ count: 1, payload, bytes: 66, crc32: 0, width: WIDTH });
   it.each([
     ['an unknown name', 'produto', { ...product }],
     ['no data', 'product', null],
     ['products that are no list', 'products', { products: 'P1' }],
     ['an empty chunk', 'products', { products: [] }],
     ['a chunk of 10,001', 'products', { products: Array.from({ length: 10_001 }, () => 0) }],
+    ['a payload below another prefix', 'products.packed', packedOf('{other}:payload:x:00000000')],
+    ['a payload of no bytes', 'products.packed', { ...packedOf('x'), bytes: 0 }],
     ['a run id with a colon', 'product', { ...product, runId: 'a:b' }],
   ])('with %s fails at once with INVALID_JOB', async (_case, name, data) => {
     const prefix = uniquePrefix();

@@ -1,9 +1,14 @@
 import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createResultFile, createResultStream, type OutputFormat } from '../../src/adapters/files/result-file.ts';
-import type { CollectedRow } from '../../src/application/ports.ts';
+import {
+  createResultFile,
+  createResultStream,
+  type OutputFormat,
+  type TextFormat,
+} from '../../src/adapters/files/result-file.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
+import { anyResult, readRows, result, rowsOf, type WrittenResult } from '../support/files-results.ts';
 
 let workspace: Workspace;
 
@@ -13,125 +18,202 @@ beforeEach(async () => {
 afterEach(() => workspace.remove());
 
 const CSV_HEADER = 'product_id,category_code,confidence,reject_code,reject_message,model_version,result_id';
-const FORMATS: readonly OutputFormat[] = ['csv', 'jsonl'];
+const FORMATS: readonly OutputFormat[] = ['csv', 'jsonl', 'parquet'];
+/** A Parquet file takes longer to open. */
+const RUNS = { csv: 50, jsonl: 50, parquet: 12 };
+const TEXT_FORMATS: readonly TextFormat[] = ['csv', 'jsonl'];
 
-/** Rejected products have ids of every kind, line breaks and control characters among them. */
-const anyText = fc.oneof(
-  fc.string({ unit: 'binary', maxLength: 12 }),
-  fc.string({ unit: fc.constantFrom(',', '"', '\n', '\r', ' ', '\u2028', '\uFEFF', '\u0000', 'a'), maxLength: 6 }),
-);
-const outcome = fc.oneof(
-  fc.record({ categoryCode: anyText, confidence: fc.double({ min: 0, max: 1, noNaN: true }) }),
-  fc.record({ reject: fc.record({ code: fc.constant('WRONG_WIDTH' as const), message: anyText }) }),
-);
-const collectedRow: fc.Arbitrary<CollectedRow> = fc
-  .tuple(fc.option(anyText), outcome, anyText, anyText)
-  .map(([productId, what, modelVersion, resultId]) => ({ productId, ...what, modelVersion, resultId }));
+const first = result('r-1', [{ id: 'P1', category: 'A', confidence: 0.5 }], true);
+const second = result('r-2', [{ id: 'P2', category: 'B', confidence: 0.25 }]);
+
+async function write(
+  format: OutputFormat,
+  results: readonly WrittenResult[],
+  keep = false,
+): Promise<ReadonlySet<string>> {
+  const file = createResultFile({ path: workspace.path('out'), format, keep });
+  const held = await file.begin();
+  for (const one of results) await file.write(one);
+  await file.commit();
+  return held;
+}
 
 describe.each(FORMATS)('a result file (%s)', (format) => {
-  const open = (keep: boolean) => createResultFile({ path: workspace.path('out'), format, keep });
+  const path = () => workspace.path('out');
+  const open = (keep: boolean) => createResultFile({ path: path(), format, keep });
+  const read = () => readRows(path(), format);
 
-  async function writeNew(rows: readonly CollectedRow[]): Promise<string> {
-    const file = open(false);
-    await file.begin();
-    await file.write(rows);
-    await file.commit();
-    return workspace.read('out');
-  }
-
-  it('knows the results it holds and keeps its rows to the letter, whatever is in them', async () => {
+  it('holds every product in the order of writing, packed or not, whatever is in the texts', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(collectedRow, { maxLength: 8 }), async (rows) => {
-        const text = await writeNew(rows);
-        const again = open(true);
-        expect(await again.begin()).toEqual(new Set(rows.map(({ resultId }) => resultId)));
-        await again.commit();
-        expect(await workspace.read('out')).toBe(text);
+      fc.asyncProperty(fc.array(anyResult, { maxLength: 6 }), async (results) => {
+        await write(format, results);
+        expect(await read()).toEqual(rowsOf(results, format));
       }),
+      { numRuns: RUNS[format] },
     );
   });
 
-  const row: CollectedRow = {
-    productId: 'P1',
-    categoryCode: 'A',
-    confidence: 0.5,
-    modelVersion: 'v1',
-    resultId: 'r-1',
-  };
-
-  it('adds to what it holds, and is as it was until it is committed', async () => {
-    const text = await writeNew([row]);
-    const file = open(true);
-    await file.begin();
-    await file.write([{ ...row, productId: 'P2', resultId: 'r-2' }]);
-    expect(await workspace.read('out')).toBe(text);
-    await file.commit();
-    const added = (await workspace.read('out')).slice(text.length);
-    expect(added).toMatch(/^.*P2.*r-2.*\n$/);
+  it('knows the results it holds, and keeps their rows before what is added', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyResult, { maxLength: 4 }), anyResult, async (results, added) => {
+        await write(format, results);
+        const held = await write(format, [added], true);
+        expect(held).toEqual(
+          new Set(results.filter(({ products }) => products.rows > 0).map(({ resultId }) => resultId)),
+        );
+        expect(await read()).toEqual(rowsOf([...results, added], format));
+      }),
+      { numRuns: RUNS[format] },
+    );
   });
 
-  it('mends a last line without an end', async () => {
-    const text = await writeNew([row]);
-    await workspace.write('out', text.trimEnd());
+  it('is as it was until it is committed', async () => {
+    await write(format, [first]);
     const file = open(true);
-    expect(await file.begin()).toEqual(new Set(['r-1']));
+    await file.begin();
+    await file.write(second);
+    expect(await read()).toEqual(rowsOf([first], format));
     await file.commit();
-    expect(await workspace.read('out')).toBe(text);
+    expect(await read()).toEqual(rowsOf([first, second], format));
+  });
+
+  it('is written anew where nothing is to be kept', async () => {
+    await write(format, [first]);
+    expect(await write(format, [second])).toEqual(new Set());
+    expect(await read()).toEqual(rowsOf([second], format));
+  });
+
+  it('of no results has no rows, and can be gone on with', async () => {
+    await write(format, []);
+    expect(await read()).toEqual([]);
+    expect(await write(format, [first], true)).toEqual(new Set());
+    expect(await read()).toEqual(rowsOf([first], format));
   });
 
   it('that is empty is as good as none', async () => {
     await workspace.write('out', '');
-    const file = open(true);
-    expect(await file.begin()).toEqual(new Set());
-    await file.write([row]);
-    await file.commit();
-    expect(await workspace.read('out')).toBe(await writeNew([row]));
+    expect(await write(format, [first], true)).toEqual(new Set());
+    expect(await read()).toEqual(rowsOf([first], format));
   });
 
-  it('is left as it was, with nothing beside it, when it is aborted', async () => {
-    const text = await writeNew([row]);
+  it('is left as it was, with nothing beside it, when it is aborted, even twice', async () => {
+    await write(format, [first]);
     const file = open(true);
     await file.begin();
-    await file.write([row]);
+    await file.write(second);
     await file.abort();
-    expect(await workspace.read('out')).toBe(text);
+    await file.abort();
+    expect(await read()).toEqual(rowsOf([first], format));
     expect(await workspace.names()).toEqual(['out']);
+  });
+
+  it('can be aborted before it was begun, and after it was committed', async () => {
+    await open(false).abort();
+    const file = open(false);
+    await file.begin();
+    await file.write(first);
+    await file.commit();
+    await file.abort();
+    expect(await read()).toEqual(rowsOf([first], format));
   });
 
   it.each(['"', 'a "b" c\n', '\u0000\u0001', '{"a":1}\n', 'product_id\n', '[]\n', 'null\n', `${CSV_HEADER}\nP1,X\n`])(
     'refuses to go on with %j, and leaves it',
     async (content) => {
       await workspace.write('out', content);
-      await expect(open(true).begin()).rejects.toMatchObject({ code: 'OUTPUT_CONFLICT' });
+      const file = open(true);
+      await expect(file.begin()).rejects.toMatchObject({ code: 'OUTPUT_CONFLICT' });
+      await file.abort();
       expect(await workspace.read('out')).toBe(content);
       expect(await workspace.names()).toEqual(['out']);
     },
   );
 
-  it('keeps what one collection committed when another one is open on it', async () => {
-    const [first, second] = [open(true), open(true)];
-    await first.begin();
-    const collectTheOther = async () => {
-      await second.begin();
-      return async () => {
-        await second.write([{ ...row, productId: 'P2', resultId: 'r-2' }]);
-        await second.commit();
-      };
-    };
-    // To refuse the second one, at its begin or at its commit, would do as well.
-    const other = await collectTheOther().catch(() => undefined);
-    await first.write([row]);
-    await first.commit();
-    await other?.().catch(() => second.abort());
-    expect(await workspace.read('out')).toMatch(/\bP1\b.*\br-1\b/);
+  it('cannot be written to a directory that is not there', async () => {
+    const file = createResultFile({ path: workspace.path('none/out'), format, keep: true });
+    await expect(file.begin()).rejects.toMatchObject({ code: 'OUTPUT_NOT_WRITABLE' });
+    await file.abort();
   });
 
-  it('is the same as what a stream gets', async () => {
+  it('keeps what one collection committed when another one is open on it', async () => {
+    const [one, other] = [open(true), open(true)];
+    await one.begin();
+    await other.begin();
+    await other.write(second);
+    await one.write(first);
+    await one.commit();
+    await expect(other.commit()).rejects.toMatchObject({ code: 'OUTPUT_NOT_WRITABLE' });
+    await other.abort();
+    expect(await read()).toEqual(rowsOf([first], format));
+    expect(await workspace.names()).toEqual(['out']);
+  });
+
+  it('holds results of many blocks', async () => {
+    const results = Array.from({ length: 40 }, (_, k) =>
+      result(
+        `r-${k}`,
+        Array.from({ length: 500 }, (_, i) => ({ id: `P${k}-${i}`, category: 'A', confidence: i / 500 })),
+        k % 3 > 0,
+      ),
+    );
+    await write(format, results);
+    expect(await read()).toEqual(rowsOf(results, format));
+  });
+
+  it('holds ids that are no UTF-8 with replacement characters', async () => {
+    const ids = Buffer.from('a\xff\nb', 'latin1');
+    const { products } = result('', [{ id: 'a', category: 'A', confidence: 1 }, { id: 'b' }], true);
+    await write(format, [{ ...first, products: { ...products, ids } }]);
+    expect((await read()).map(([id]) => id)).toEqual(['a\uFFFD', 'b']);
+  });
+});
+
+describe.each(TEXT_FORMATS)('a result file of text (%s)', (format) => {
+  it('is kept to the letter', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyResult, { maxLength: 6 }), async (results) => {
+        await write(format, results);
+        const text = await workspace.read('out');
+        await write(format, [], true);
+        expect(await workspace.read('out')).toBe(text);
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it('gets the end that its last line lacks', async () => {
+    await write(format, [first, second]);
+    const text = await workspace.read('out');
+    await workspace.write('out', text.slice(0, -1));
+    expect(await write(format, [], true)).toEqual(new Set(['r-1', 'r-2']));
+    expect(await workspace.read('out')).toBe(text);
+  });
+
+  it('is the same as what a stream gets, where each result can be read at once', async () => {
+    const results = [first, result('r,2', [{ id: 'a,"b"', category: 'A', confidence: 0.1 }, { id: null }])];
+    await write(format, results);
     const stream = new PassThrough();
     const file = createResultStream(stream, format);
     await file.begin();
-    await file.write([row, { ...row, productId: 'a,"b"' }]);
+    for (const one of results) await file.write(one);
+    expect(stream.read().toString()).toBe(await workspace.read('out'));
     await file.commit();
-    expect(stream.read().toString()).toBe(await writeNew([row, { ...row, productId: 'a,"b"' }]));
   });
+
+  it('shows a confidence with as many digits as it takes to read the same float32 again', async () => {
+    const shown = async (confidence: number) => {
+      await write(format, [result('r', [{ id: 'P', category: 'A', confidence }])]);
+      return /(?:A,|"confidence":)([^,]*),/.exec(await workspace.read('out'))?.[1];
+    };
+    for (const text of ['0.9973', '0.5', '1', '0', '0.99999994', '0.0625', '0.1', '0.33333334', '0.015625', '1e-7']) {
+      expect(await shown(Number(text))).toBe(text);
+    }
+  });
+});
+
+it('a CSV file that came back with other line ends can be gone on with', async () => {
+  await write('csv', [first]);
+  await workspace.write('out', (await workspace.read('out')).replaceAll('\n', '\r\n'));
+  expect(await write('csv', [second], true)).toEqual(new Set(['r-1']));
+  expect(await workspace.read('out')).toMatch(/^product_id.*\r\nP1,.*,r-1\r\nP2,.*,r-2\n$/);
 });

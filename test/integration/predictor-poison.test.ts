@@ -4,6 +4,10 @@ import { createCategorizeProducts } from '../../src/application/categorize-produ
 import { createMicroBatcher } from '../../src/application/micro-batcher.ts';
 import type { BatchObserver, CategoryPredictor } from '../../src/application/ports.ts';
 import { systemClock } from '../../src/composition.ts';
+import { packIds } from '../../src/contract/index.ts';
+import { NO_CATEGORY } from '../../src/domain/category.ts';
+import { checkPackedProducts } from '../../src/domain/packed-products.ts';
+import { readProducts } from '../../src/domain/product.ts';
 import { type ModelDirectory, makeModelDirectory, readFixture, tableGolden } from '../support/model-directory.ts';
 
 const unobserved: BatchObserver = {
@@ -33,14 +37,22 @@ function setUp() {
   const counts = { categorized: 0, rejected: 0 };
   const categorize = createCategorizeProducts({
     batcher,
-    model: predictor.model,
     observer: {
       products: (outcome, count) => {
         counts[outcome] += count;
       },
     },
   });
-  return { categorize, counts };
+  const { width } = predictor.model;
+  return {
+    categorize: (products: readonly unknown[]) => categorize(readProducts(products, width)),
+    categorizePacked: (firsts: readonly number[], ids = firsts.map((_, i) => `P${i}`)) => {
+      const values = Float32Array.from(firsts.flatMap((first) => [first, 0]));
+      const table = { ids: packIds(ids), features: { rows: firsts.length, width, values } };
+      return categorize(checkPackedProducts(table, width));
+    },
+    counts,
+  };
 }
 
 const product = (first: number, i: number) => ({ productId: `P${i}`, features: [first, 0] });
@@ -80,5 +92,22 @@ describe('a product on which the model fails', () => {
       [2, 'PREDICTION_FAILED'],
       [3, 'WRONG_WIDTH'],
     ]);
+  });
+
+  it.each([
+    { title: 'all of which were accepted', ids: undefined, refused: [] },
+    { title: 'some of which were refused before', ids: ['P0', '', 'P2', 'P3', 'P4', ''], refused: [1, 5] },
+  ])('is rejected alone in a packed chunk as well, $title', async ({ ids, refused }) => {
+    const { categorizePacked, counts } = setUp();
+    const firsts = [0, 1, 9, 2, 9, 0];
+    const { predictions, rejects } = await categorizePacked(firsts, ids);
+    const failed = [2, 4].map((row) => [row, 'PREDICTION_FAILED']);
+    const expected = [...refused.map((row) => [row, 'INVALID_PRODUCT_ID']), ...failed];
+    expect(rejects.map(({ row, code }) => [row, code])).toEqual(expected.toSorted(([a], [b]) => Number(a) - Number(b)));
+    const rejected = rejects.map(({ row }) => row);
+    expect([...predictions.categoryIndexes]).toEqual(
+      firsts.map((first, row) => (rejected.includes(row) ? NO_CATEGORY : first)),
+    );
+    expect(counts).toEqual({ categorized: 6 - rejected.length, rejected: rejected.length });
   });
 });

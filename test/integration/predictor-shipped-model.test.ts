@@ -5,7 +5,7 @@ import { createOnnxPredictor } from '../../src/adapters/onnx/onnx-predictor.ts';
 import type { CategoryPredictor } from '../../src/application/ports.ts';
 import { NO_CATEGORY } from '../../src/domain/category.ts';
 import { type FeatureMatrix, MAX_FLOAT32 } from '../../src/domain/features.ts';
-import { type PredictionBatch, softmaxPredictions } from '../../src/domain/prediction.ts';
+import { type PredictionBatch, predictionsOf, probabilitiesOf } from '../../src/domain/prediction.ts';
 import { makeProducts, WIDTH } from '../support/products.ts';
 
 const MODEL_PATH = 'model/model.onnx';
@@ -20,11 +20,11 @@ function matrix(rows: readonly (readonly number[])[], width = WIDTH): FeatureMat
   return { rows: rows.length, width, values: Float32Array.from(rows.flat()) };
 }
 
-function rowOf({ categories, categoryIndexes, confidences, probabilities }: PredictionBatch, row: number) {
+function rowOf(batch: PredictionBatch, row: number) {
   return {
-    category: categoryIndexes[row],
-    confidence: confidences[row],
-    probabilities: [...probabilities.subarray(row * categories, (row + 1) * categories)],
+    category: batch.categoryIndexes[row],
+    confidence: batch.confidences[row],
+    probabilities: probabilitiesOf(batch, row),
   };
 }
 
@@ -53,11 +53,15 @@ describe('the shipped model', () => {
   it('reproduces the golden sample: the categories and probabilities that the training gave', async () => {
     const golden: { inputs: number[][]; logits: number[][] } = JSON.parse(readFileSync('model/golden.json', 'utf8'));
     const found = await predictor.predict(matrix(golden.inputs));
-    const expected = softmaxPredictions(Float32Array.from(golden.logits.flat()), golden.inputs.length, 3);
+    const expected = predictionsOf(Float32Array.from(golden.logits.flat()), golden.inputs.length, 3);
     expect([...found.categoryIndexes]).toEqual([...expected.categoryIndexes]);
-    found.probabilities.forEach((probability, i) => {
-      expect(probability).toBeCloseTo(expected.probabilities[i], 4);
-    });
+    for (let row = 0; row < golden.inputs.length; row++) {
+      const [a, b] = [rowOf(found, row), rowOf(expected, row)];
+      expect(a.confidence).toBeCloseTo(b.confidence, 4);
+      a.probabilities.forEach((probability, i) => {
+        expect(probability).toBeCloseTo(b.probabilities[i], 4);
+      });
+    }
   });
 
   it('finds the centre that a product was made around', async () => {

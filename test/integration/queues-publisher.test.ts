@@ -5,21 +5,35 @@ import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { beforeEach, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { connectPatiently } from '../../src/adapters/bullmq/connection.ts';
+import { createPayloads } from '../../src/adapters/bullmq/payloads.ts';
 import { createResultPublisher } from '../../src/adapters/bullmq/result-publisher.ts';
 import { createCategorizeProducts } from '../../src/application/categorize-products.ts';
 import { createMicroBatcher } from '../../src/application/micro-batcher.ts';
-import type { BatchObservation, JobResult, ProductJob } from '../../src/application/ports.ts';
+import type { BatchObservation, JobContent, JobResult, ProductJob } from '../../src/application/ports.ts';
 import { systemClock } from '../../src/composition.ts';
 import {
   CATEGORIES_RESULT,
   CATEGORY_RESULT,
+  PACKED_CATEGORIES_RESULT,
   PRODUCT_JOB,
   PRODUCT_QUEUE,
+  packIds,
+  payloadKey,
   RESULT_QUEUE,
   SCHEMAS,
+  unpackOutcomes,
 } from '../../src/contract/index.ts';
+import { NO_CATEGORY } from '../../src/domain/category.ts';
+import { checkPackedProducts, unpackIds } from '../../src/domain/packed-products.ts';
+import { type ProductTable, readProducts } from '../../src/domain/product.ts';
 import { createFakeBatchObservation, createFakeLogger } from '../support/fake-observers.ts';
-import { createFakePredictor, FAKE_MODEL } from '../support/fake-predictor.ts';
+import {
+  confidenceOf,
+  createFakePredictor,
+  FAKE_MODEL,
+  fakeFeatures,
+  type RowKind,
+} from '../support/fake-predictor.ts';
 import { type Json, nearlyValid, throughJson } from '../support/fake-wire-data.ts';
 import { uniquePrefix } from '../support/products.ts';
 import { startRedis } from '../support/redis-server.ts';
@@ -37,35 +51,61 @@ beforeEach(() => {
   };
 });
 
-function makePublisher(url = inject('redisUrl')) {
+function makePublisher(url = inject('redisUrl'), ttlHours = 1) {
   const logger = createFakeLogger();
   const connection = connectPatiently(url, logger);
-  const publisher = createResultPublisher({ connection, prefix, logger });
+  const payloads = createPayloads({ connection, prefix, ttlHours });
+  const publisher = createResultPublisher({ connection, prefix, payloads, logger });
   onTestFinished(async () => {
     await publisher.close();
     connection.disconnect();
   });
-  return { publisher, logger };
+  return { publisher, logger, payloads };
 }
 
 const predictor = createFakePredictor({ clock: systemClock });
 
+interface Categorized extends Partial<Omit<ProductJob, 'content'>> {
+  readonly form?: 'one' | 'chunk';
+  readonly products: readonly unknown[];
+}
+
 /** What categorizing these products gives; the fake model has two features and the categories A, B and C. */
-async function resultOf(
-  job: Partial<ProductJob> & Pick<ProductJob, 'products'>,
-  batch?: BatchObservation,
+function resultOf({ form = 'chunk', products, ...job }: Categorized, batch?: BatchObservation): Promise<JobResult> {
+  return categorized({ form, products }, job, batch);
+}
+
+/** The same of a packed job. */
+function packedResultOf(products: ProductTable, job: Partial<ProductJob> = {}, batch?: BatchObservation) {
+  return categorized({ form: 'packed', products }, job, batch);
+}
+
+async function categorized(
+  content: JobContent,
+  job: Partial<ProductJob>,
+  batch: BatchObservation = createFakeBatchObservation(),
 ): Promise<JobResult> {
-  const observation = batch ?? createFakeBatchObservation();
   const batcher = createMicroBatcher({
     predictor,
-    observer: { started: () => observation },
+    observer: { started: () => batch },
     clock: systemClock,
     maxRows: 4096,
     maxWaitMs: 0,
   });
-  const categorize = createCategorizeProducts({ batcher, model: FAKE_MODEL, observer: { products: () => undefined } });
-  const whole = { id: 'job', enqueuedAt: 1000, form: 'chunk', stalledBefore: false, ...job } as const;
-  return { job: whole, model: FAKE_MODEL, categorization: await categorize(job.products) };
+  const categorize = createCategorizeProducts({ batcher, observer: { products: () => undefined } });
+  const { width } = FAKE_MODEL;
+  const products =
+    content.form === 'packed' ? checkPackedProducts(content.products, width) : readProducts(content.products, width);
+  return {
+    job: { id: 'job', enqueuedAt: 1000, stalledBefore: false, ...job, content },
+    model: FAKE_MODEL,
+    categorization: await categorize(products),
+  };
+}
+
+/** Good products of these numbers, packed. */
+function table(...numbers: readonly number[]): ProductTable {
+  return { ids: packIds(numbers.map((number) => `P${number}`)), features: fakeFeatures(numbers.map((id) => ({ id }))) };
 }
 
 const product = (id: number) => ({ productId: `P${id}`, features: [id, 0] });
@@ -78,19 +118,20 @@ function published(): Promise<Job[]> {
 describe('the result of one product', () => {
   it('is its category with all probabilities, the model, the run and the input job', async () => {
     const { publisher } = makePublisher();
-    await publisher.publish(await resultOf({ id: 'run-1-0', form: 'one', products: [product(1)], runId: 'run-1' }));
+    await publisher.publish(await resultOf({ id: 'run-1-0', form: 'one', products: [product(7)], runId: 'run-1' }));
     const [{ id, name, data }] = await published();
     expect(id).toBe('r-run-1-0');
     expect(name).toBe(CATEGORY_RESULT);
     expect(data).toMatchObject({
-      productId: 'P1',
+      productId: 'P7',
       category: { code: 'B', name: 'Category B' },
-      confidence: Math.fround(1 / 3),
+      confidence: Math.fround(1 / 9),
       model: { version: FAKE_MODEL.version, sha256: FAKE_MODEL.sha256 },
       runId: 'run-1',
       jobId: 'run-1-0',
     });
-    expect(data.probabilities).toHaveLength(3);
+    const probabilities: number[] = data.probabilities;
+    expect(probabilities.map((probability) => probability.toFixed(5))).toEqual(['0.44444', '0.11111', '0.44444']);
   });
 });
 
@@ -141,11 +182,123 @@ describe('the result of a chunk', () => {
   });
 });
 
+describe('the result of a packed chunk', () => {
+  /** The only result, with what its payload holds. */
+  async function publishedOutcomes() {
+    const [job] = await published();
+    const data = SCHEMAS['categories.packed'].parse(job.data);
+    expect(data).toEqual(job.data);
+    const payload = (await redis.getBuffer(data.payload)) ?? Buffer.alloc(0);
+    return { job, data, outcomes: unpackOutcomes(payload, data) };
+  }
+
+  it('has categories, confidences and ids in a payload, and the model, the run and the input job beside it', async () => {
+    const { publisher } = makePublisher();
+    await publisher.publish(await packedResultOf(table(3, 4, 8), { id: 'run-1-7', runId: 'run-1' }));
+    const { job, data, outcomes } = await publishedOutcomes();
+    expect(job).toMatchObject({ id: 'r-run-1-7', name: PACKED_CATEGORIES_RESULT });
+    expect(data).toMatchObject({
+      count: 3,
+      payload: payloadKey(prefix, 'r-run-1-7', data.crc32),
+      categories: ['A', 'B', 'C'],
+      rejects: [],
+      model: { version: FAKE_MODEL.version, sha256: FAKE_MODEL.sha256 },
+      runId: 'run-1',
+      jobId: 'run-1-7',
+    });
+    expect(unpackIds(outcomes.ids, 3)).toEqual(['P3', 'P4', 'P8']);
+    expect([...outcomes.categoryIndexes]).toEqual([0, 1, 2]);
+    expect([...outcomes.confidences]).toEqual([3, 4, 8].map(confidenceOf));
+  });
+
+  it('has its rejects with their rows and codes, those of the model too, and keeps their ids as they came', async () => {
+    const { publisher } = makePublisher();
+    const products = {
+      ids: packIds(['P1', 'bad\u0000id', 'P3', 'P4', 'P5']),
+      features: fakeFeatures([{ id: 1 }, { id: 2 }, { id: 3, kind: 'notFinite' }, { id: Number.NaN }, { id: 5 }]),
+    };
+    await publisher.publish(await packedResultOf(products));
+    const { data, outcomes } = await publishedOutcomes();
+    expect(data.rejects.map(({ row, code }) => [row, code])).toEqual([
+      [1, 'INVALID_PRODUCT_ID'],
+      [2, 'PREDICTION_FAILED'],
+      [3, 'NON_FINITE_FEATURE'],
+    ]);
+    expect(data.rejects.every(({ message }) => message !== '')).toBe(true);
+    expect([...outcomes.categoryIndexes]).toEqual([1, NO_CATEGORY, NO_CATEGORY, NO_CATEGORY, 2]);
+    const nan = Number.NaN;
+    expect([...outcomes.confidences]).toEqual([confidenceOf(1), nan, nan, nan, confidenceOf(5)]);
+    expect(unpackIds(outcomes.ids, 5)[1]).toBe('bad\u0000id');
+  });
+
+  it('of another width than that of the model rejects every product, and belongs to no batch', async () => {
+    const { publisher } = makePublisher();
+    const features = { rows: 2, width: 3, values: new Float32Array(6) };
+    const result = await packedResultOf({ ids: packIds(['a', 'b']), features });
+    expect(result.categorization.batch).toBeUndefined();
+    await publisher.publish(result);
+    const { data, outcomes } = await publishedOutcomes();
+    expect(data.rejects).toMatchObject([
+      { row: 0, code: 'WRONG_WIDTH', message: 'expected 2 features, got 3' },
+      { row: 1, code: 'WRONG_WIDTH' },
+    ]);
+    expect([...outcomes.categoryIndexes]).toEqual([NO_CATEGORY, NO_CATEGORY]);
+  });
+
+  it('has a payload that goes away by itself after the hours that were set', async () => {
+    const { publisher } = makePublisher(undefined, 3);
+    await publisher.publish(await packedResultOf(table(1)));
+    const seconds = await redis.ttl((await publishedOutcomes()).data.payload);
+    expect(seconds).toBeGreaterThan(3 * 3600 - 60);
+    expect(seconds).toBeLessThanOrEqual(3 * 3600);
+  });
+
+  it('is on the queue only when its payload is in Redis', async () => {
+    const { publisher, payloads } = makePublisher();
+    const write = payloads.write;
+    const resultsWhenWritten: number[] = [];
+    payloads.write = async (key, payload) => {
+      await write(key, payload);
+      resultsWhenWritten.push(await queue.getWaitingCount());
+    };
+    const results = await Promise.all([1, 2, 3].map((n) => packedResultOf(table(n), { id: `job-${n}` })));
+    for (const result of results) await publisher.publish(result);
+    expect(resultsWhenWritten).toEqual([0, 1, 2]);
+  });
+
+  it('is not published when its payload cannot be written, and the job learns of it', async () => {
+    const { publisher, payloads } = makePublisher();
+    payloads.write = () => Promise.reject(new Error('OOM command not allowed'));
+    await expect(publisher.publish(await packedResultOf(table(1)))).rejects.toThrow('OOM command not allowed');
+    expect(await published()).toEqual([]);
+  });
+
+  it('stays what it is when the job is redelivered and has another outcome the second time', async () => {
+    const { publisher } = makePublisher();
+    await publisher.publish(await packedResultOf(table(3, 4), { id: 'run-1-0' }));
+    const first = await publishedOutcomes();
+    await publisher.publish(await packedResultOf(table(4, 5), { id: 'run-1-0' }));
+    expect(await published()).toHaveLength(1);
+    expect(await publishedOutcomes()).toMatchObject({ data: first.data, outcomes: first.outcomes });
+  });
+
+  it('stays what it is when the job is redelivered and has the same outcome', async () => {
+    const { publisher } = makePublisher();
+    for (let i = 0; i < 2; i++) await publisher.publish(await packedResultOf(table(3, 4), { id: 'run-1-0' }));
+    expect(unpackIds((await publishedOutcomes()).outcomes.ids, 2)).toEqual(['P3', 'P4']);
+    expect(await redis.keys(`${prefix}:payload:*`)).toHaveLength(1);
+  });
+});
+
 describe('results', () => {
   const ajv = new Ajv2020();
   const schemaFile = (name: string) =>
     ajv.compile(JSON.parse(readFileSync(new URL(`../../contract/${name}.schema.json`, import.meta.url), 'utf8')));
-  const files = { category: schemaFile('category'), categories: schemaFile('categories') };
+  const files = {
+    category: schemaFile('category'),
+    categories: schemaFile('categories'),
+    packed: schemaFile('categories.packed'),
+  };
 
   it('conform to the schemas and to the JSON Schema files, whatever the products were', async () => {
     const { publisher } = makePublisher();
@@ -170,10 +323,38 @@ describe('results', () => {
         if (accepted.length === 0) return;
         await publisher.publish(await resultOf({ id: `${id}-one`, form: 'one', products: [accepted[0]] }));
         const one = await queue.getJob(`r-${id}-one`);
-        // The fake model gives no probabilities: NaN is null on the wire.
-        const withProbabilities = { ...one?.data, probabilities: [0, 1, 0] };
-        expect(SCHEMAS.category.parse(withProbabilities)).toEqual(withProbabilities);
-        expect(files.category(withProbabilities)).toBe(true);
+        expect(SCHEMAS.category.parse(one?.data)).toEqual(one?.data);
+        expect(files.category(one?.data), JSON.stringify(files.category.errors)).toBe(true);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('of packed chunks conform to them as well, whatever the ids and the numbers were', async () => {
+    const { publisher } = makePublisher();
+    const id = fc.oneof(
+      fc.string({ minLength: 1 }),
+      fc.constantFrom('', 'a'.repeat(201), 'a\u0000', '🔩'.repeat(200), '🔩'.repeat(201)),
+    );
+    const kind = fc.constantFrom<RowKind>('good', 'good', 'good', 'notFinite', 'poison');
+    const row = fc.record({ id, number: fc.oneof(fc.nat(1000), fc.constant(Number.NaN)), kind });
+    let jobs = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(row, { minLength: 1, maxLength: 12 }), fc.boolean(), async (rows, withRun) => {
+        const ids = packIds(rows.map((one) => one.id.replaceAll('\n', ' ')));
+        const features = fakeFeatures(rows.map((one) => ({ id: one.number, kind: one.kind })));
+        const jobId = `job-${jobs++}`;
+        const runId = withRun ? 'run' : undefined;
+        await publisher.publish(await packedResultOf({ ids, features }, { id: jobId, runId }));
+        const { data } = (await queue.getJob(`r-${jobId}`)) ?? {};
+        expect(SCHEMAS['categories.packed'].parse(data)).toEqual(data);
+        expect(files.packed(data), JSON.stringify(files.packed.errors)).toBe(true);
+        const outcomes = unpackOutcomes((await redis.getBuffer(data.payload)) ?? Buffer.alloc(0), data);
+        expect(outcomes.ids).toEqual(ids);
+        const rejected: number[] = data.rejects.map((reject: { row: number }) => reject.row);
+        rows.forEach((_, i) => {
+          expect(outcomes.categoryIndexes[i] === NO_CATEGORY).toBe(rejected.includes(i));
+        });
       }),
       { numRuns: 60 },
     );

@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { PRODUCT_QUEUE, PRODUCTS_JOB } from '../../src/contract/index.ts';
 import { recorder } from '../support/fake-categorize-job.ts';
 import { createGate } from '../support/fake-observers.ts';
+import { numberedProducts } from '../support/fake-product-source.ts';
 import { PRODUCT, useWorkerSetting } from '../support/fake-worker-setting.ts';
 
-const { addProduct, makeWorker, manyRoundTrips, stored } = useWorkerSetting();
+const { addPacked, addProduct, makeWorker, manyRoundTrips, stored } = useWorkerSetting();
 
 describe('a job', () => {
   it('of one product is handed on with all that it carries', async () => {
@@ -14,12 +15,11 @@ describe('a job', () => {
     const id = await addProduct({ jobId: 'run-1-0', telemetry: { metadata: trace } }, { ...PRODUCT, runId: 'run-1' });
     worker.start();
     await observer.untilFinished(1);
-    expect(jobs).toEqual([
+    expect(jobs).toMatchObject([
       {
         id,
         enqueuedAt: (await stored(id)).timestamp,
-        form: 'one',
-        products: [{ ...PRODUCT, runId: 'run-1' }],
+        content: { form: 'one', products: [{ ...PRODUCT, runId: 'run-1' }] },
         runId: 'run-1',
         trace,
         stalledBefore: false,
@@ -34,7 +34,7 @@ describe('a job', () => {
     await addProduct({}, { products, runId: 'run-1' }, PRODUCTS_JOB);
     worker.start();
     await observer.untilFinished(1);
-    expect(jobs).toMatchObject([{ form: 'chunk', products, runId: 'run-1' }]);
+    expect(jobs).toMatchObject([{ content: { form: 'chunk', products }, runId: 'run-1' }]);
   });
 
   it('that is done is completed, returns nothing, and is told to the observer', async () => {
@@ -111,6 +111,15 @@ describe('chunks', () => {
     worker.start();
     await observer.untilFinished(4);
     expect(most()).toBe(1);
+  });
+
+  it('that are packed count with the products that they say they have', async () => {
+    const { categorizeJob, most } = recorder(manyRoundTrips);
+    const { worker, observer } = makeWorker({ categorizeJob, maxProducts: 30 });
+    for (let i = 0; i < 12; i++) await addPacked({ jobId: `run-1-${i}`, products: numberedProducts(0, 10) });
+    worker.start();
+    await observer.untilFinished(12);
+    expect(most()).toBe(3);
   });
 
   it('that were large do not slow down the small jobs after them', async () => {

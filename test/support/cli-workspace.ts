@@ -7,7 +7,7 @@ export interface Workspace {
   readonly directory: string;
   path(name: string): string;
   /** @returns the path of the file */
-  write(name: string, content: string): Promise<string>;
+  write(name: string, content: string | Uint8Array): Promise<string>;
   read(name: string): Promise<string>;
   /** The names of all that is there, sorted. */
   names(): Promise<string[]>;

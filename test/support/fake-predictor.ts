@@ -63,8 +63,16 @@ function answer({ rows, width, values }: FeatureMatrix): PredictionBatch {
     if (kind === ROW_KIND.notFinite) continue;
     result.categoryIndexes[row] = categoryOf(id);
     result.confidences[row] = confidenceOf(id);
+    result.logits.set(logitsOf(id), row * FAKE_MODEL.categories.length);
   }
   return result;
+}
+
+/** Of probabilities that sum to 1: what the category leaves is shared by the others. */
+export function logitsOf(id: number): number[] {
+  const confidence = confidenceOf(id);
+  const others = (1 - confidence) / (FAKE_MODEL.categories.length - 1);
+  return FAKE_MODEL.categories.map((_, index) => Math.log(index === categoryOf(id) ? confidence : others));
 }
 
 /** A matrix for the fake model. */

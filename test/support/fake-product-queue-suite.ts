@@ -1,45 +1,146 @@
 import { describe, expect, it } from 'vitest';
 import type { OutgoingChunk, ProductQueue } from '../../src/application/ports.ts';
+import { packIds } from '../../src/contract/index.ts';
+import type { ErrorCode } from '../../src/domain/errors.ts';
 
 export interface OpenedProductQueue {
   readonly queue: ProductQueue;
   /** Run and product ids of what is on the queue, in the order it came. */
   sent(): Promise<string[]>;
+  /** Fails the oldest job on the queue, as a worker does. */
+  failNext(code: ErrorCode): Promise<void>;
 }
 
 export function someChunk(number: number, products = 2, runId = 'run-1'): OutgoingChunk {
-  return {
-    number,
-    runId,
-    products: Array.from({ length: products }, (_, i) => ({ productId: `P${number}-${i}`, features: [number, i] })),
-  };
+  const ids = Array.from({ length: products }, (_, i) => `P${number}-${i}`);
+  const values = Float32Array.from(ids.flatMap((_, i) => [number, i]));
+  return { number, runId, products: { ids: packIds(ids), features: { rows: products, width: 2, values } } };
 }
+
+const FINGERPRINT = 'a1b2c3-1000';
+const TOTALS = { jobs: 3, products: 6, rejected: 1 };
 
 /** What the real input queue and its fake have in common for a producer. */
 export function describeProductQueue(name: string, open: () => Promise<OpenedProductQueue>): void {
   describe(`${name}, as every input queue,`, () => {
     it('takes chunks of several products and of one', async () => {
       const { queue, sent } = await open();
-      await queue.enqueue([someChunk(0), someChunk(1, 1)]);
+      await queue.enqueue(someChunk(0));
+      await queue.enqueue(someChunk(1, 1));
       expect(await sent()).toEqual(['run-1: P0-0 P0-1', 'run-1: P1-0']);
     });
 
     it('holds a chunk once that is sent twice', async () => {
       const { queue, sent } = await open();
-      await queue.enqueue([someChunk(0), someChunk(1)]);
-      await queue.enqueue([someChunk(1), someChunk(2)]);
+      for (const number of [0, 1, 1, 2, 0]) await queue.enqueue(someChunk(number));
       expect(await sent()).toEqual(['run-1: P0-0 P0-1', 'run-1: P1-0 P1-1', 'run-1: P2-0 P2-1']);
     });
 
     it('tells the chunks of two runs apart', async () => {
       const { queue, sent } = await open();
-      await queue.enqueue([someChunk(0, 1, 'a'), someChunk(0, 1, 'b'), someChunk(0, 1, '7')]);
+      for (const runId of ['a', 'b', '7']) await queue.enqueue(someChunk(0, 1, runId));
       expect(await sent()).toEqual(['a: P0-0', 'b: P0-0', '7: P0-0']);
     });
 
-    it('has nothing waiting at first', async () => {
+    it('says how many of its jobs are not finished', async () => {
+      const { queue, failNext } = await open();
+      expect(await queue.pendingJobs()).toBe(0);
+      for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
+      expect(await queue.pendingJobs()).toBe(3);
+      await failNext('PAYLOAD_INVALID');
+      expect(await queue.pendingJobs()).toBe(2);
+    });
+
+    it('knows nothing of a run that is begun for the first time', async () => {
       const { queue } = await open();
-      expect(await queue.waiting()).toBe(0);
+      const before = await queue.begin('run-1', FINGERPRINT);
+      expect([0, 1, 7, 1000].filter(before.has)).toEqual([]);
+      expect(before.totals).toBeUndefined();
+    });
+
+    it('knows the chunks of a run that were sent, and those alone', async () => {
+      const { queue } = await open();
+      await queue.begin('run-1', FINGERPRINT);
+      await queue.begin('run-2', FINGERPRINT);
+      for (const number of [0, 7, 8, 1000]) await queue.enqueue(someChunk(number));
+      await queue.enqueue(someChunk(3, 1, 'run-2'));
+      const { has, totals } = await queue.begin('run-1', FINGERPRINT);
+      const numbers = Array.from({ length: 1200 }, (_, number) => number);
+      expect(numbers.filter(has)).toEqual([0, 7, 8, 1000]);
+      expect(totals, 'before all of it was sent').toBeUndefined();
+    });
+
+    it('refuses another input under the same run, and takes it under another', async () => {
+      const { queue } = await open();
+      await queue.begin('run-1', FINGERPRINT);
+      await expect(queue.begin('run-1', 'd4e5f6-1000')).rejects.toMatchObject({
+        code: 'RUN_CONFLICT',
+        retryable: false,
+      });
+      await queue.begin('run-2', 'd4e5f6-1000');
+      await queue.begin('run-1', FINGERPRINT);
+    });
+
+    it('knows the size of a run once all of it was sent', async () => {
+      const { queue } = await open();
+      await queue.begin('run-1', FINGERPRINT);
+      await queue.begin('run-2', FINGERPRINT);
+      for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
+      await queue.finish('run-1', TOTALS);
+      expect((await queue.begin('run-1', FINGERPRINT)).totals).toEqual(TOTALS);
+      expect((await queue.begin('run-2', FINGERPRINT)).totals).toBeUndefined();
+    });
+
+    it('forgets a chunk whose payload was lost, so that it is sent again: it takes its place as one that never failed', async () => {
+      const { queue, sent, failNext } = await open();
+      await queue.begin('run-1', FINGERPRINT);
+      for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
+      await queue.finish('run-1', TOTALS);
+      await failNext('PAYLOAD_MISSING');
+
+      const { has, totals } = await queue.begin('run-1', FINGERPRINT);
+      expect([0, 1, 2].filter(has)).toEqual([1, 2]);
+      expect(totals, 'there is something to send').toBeUndefined();
+      await queue.enqueue(someChunk(0));
+      await queue.finish('run-1', TOTALS);
+      expect(await sent()).toEqual(['run-1: P1-0 P1-1', 'run-1: P2-0 P2-1', 'run-1: P0-0 P0-1']);
+      expect(await queue.pendingJobs()).toBe(3);
+      expect((await queue.begin('run-1', FINGERPRINT)).totals).toEqual(TOTALS);
+    });
+
+    it('does not take a run for sent completely when it was begun again and its lost chunk was not sent yet', async () => {
+      const { queue, failNext } = await open();
+      await queue.begin('run-1', FINGERPRINT);
+      for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
+      await queue.finish('run-1', TOTALS);
+      await failNext('PAYLOAD_MISSING');
+      await queue.begin('run-1', FINGERPRINT);
+      // Killed here, and started once more.
+      const { has, totals } = await queue.begin('run-1', FINGERPRINT);
+      expect([0, 1, 2].filter(has)).toEqual([1, 2]);
+      expect(totals).toBeUndefined();
+    });
+
+    it('keeps a chunk that failed for another reason: to send it again would change nothing', async () => {
+      const { queue, failNext } = await open();
+      await queue.begin('run-1', FINGERPRINT);
+      for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
+      await queue.finish('run-1', TOTALS);
+      await failNext('PAYLOAD_INVALID');
+      const { has, totals } = await queue.begin('run-1', FINGERPRINT);
+      expect([0, 1, 2].filter(has)).toEqual([0, 1, 2]);
+      expect(totals).toEqual(TOTALS);
+    });
+
+    it('leaves the lost chunks of other runs to those', async () => {
+      const { queue, failNext } = await open();
+      await queue.begin('run-1', FINGERPRINT);
+      await queue.begin('run', FINGERPRINT);
+      await queue.enqueue(someChunk(1, 1, 'run-1'));
+      await queue.enqueue(someChunk(1, 1, 'run'));
+      await failNext('PAYLOAD_MISSING');
+      expect((await queue.begin('run', FINGERPRINT)).has(1)).toBe(true);
+      expect((await queue.begin('run-1', FINGERPRINT)).has(1)).toBe(false);
     });
   });
 }

@@ -1,37 +1,38 @@
 import { describe, expect, it } from 'vitest';
 import type { CollectedResult, ResultQueue } from '../../src/application/ports.ts';
+import { result } from './files-results.ts';
 
 export interface OpenedResultQueue {
   readonly queue: ResultQueue;
   /** Puts results on the queue, as a worker does. */
   add(results: readonly CollectedResult[]): Promise<void>;
+  /** Puts one there that cannot be read. */
+  addBroken(result: CollectedResult): Promise<void>;
 }
 
-/** A result as both queues can hold it. */
+/** A packed result as both queues can hold it. */
 export function someResult(resultId: string, runId: string | undefined = 'run', products = 1): CollectedResult {
-  return {
-    resultId,
-    runId,
-    rows: Array.from({ length: products }, (_, i) => ({
-      productId: `${resultId}-${i}`,
-      categoryCode: 'A',
-      confidence: 0.5,
-      modelVersion: '1',
-      resultId,
-    })),
-  };
+  const outcomes = Array.from({ length: products }, (_, i) => ({
+    id: `${resultId}-${i}`,
+    category: 'A',
+    confidence: 0.5,
+  }));
+  return { ...result(resultId, outcomes, true, '1'), runId, jobId: `job-of-${resultId}` };
 }
+
+/** Nothing is to come. */
+export const noMore = async (): Promise<boolean> => false;
 
 export async function readAll(queue: ResultQueue, runId: string | undefined): Promise<CollectedResult[]> {
   const results: CollectedResult[] = [];
-  for await (const page of queue.read(runId)) results.push(...page);
+  for await (const page of queue.read(runId, noMore)) results.push(...page);
   return results;
 }
 
 /** What the real results queue and its fake have in common. */
 export function describeResultQueue(name: string, open: () => Promise<OpenedResultQueue>): void {
   describe(`${name}, as every results queue,`, () => {
-    it('is read oldest first with all rows, and keeps what was read', async () => {
+    it('is read oldest first with all products, and keeps what was read', async () => {
       const { queue, add } = await open();
       const results = [someResult('r-2', 'run', 3), someResult('r-1'), someResult('r-3')];
       await add(results);
@@ -53,17 +54,69 @@ export function describeResultQueue(name: string, open: () => Promise<OpenedResu
       expect(await readAll(queue, undefined)).toEqual([]);
       expect(await queue.collectedBefore([])).toEqual(new Set());
       await queue.remove([]);
+      expect(queue.unreadable()).toBe(0);
     });
 
     it('gives results that come while it is read, and none twice', async () => {
       const { queue, add } = await open();
       await add([someResult('r-1'), someResult('r-2'), someResult('r-3')]);
       const ids: string[] = [];
-      for await (const page of queue.read('run')) {
+      for await (const page of queue.read('run', noMore)) {
         if (ids.length === 0) await add([someResult('r-4')]);
         ids.push(...page.map(({ resultId }) => resultId));
       }
       expect(ids).toEqual(['r-1', 'r-2', 'r-3', 'r-4']);
+    });
+
+    it('asks at the end whether more is to come, and reads what came meanwhile, until nothing is', async () => {
+      const { queue, add } = await open();
+      await add([someResult('r-1'), someResult('r-2')]);
+      const ids: string[] = [];
+      const readWhenAsked: string[][] = [];
+      const toCome = [[], [someResult('r-3')], [], [someResult('r-4'), someResult('r-5'), someResult('r-6')]];
+      const more = async () => {
+        readWhenAsked.push([...ids]);
+        const next = toCome.shift();
+        if (next) await add(next);
+        return next !== undefined;
+      };
+      for await (const page of queue.read('run', more)) ids.push(...page.map(({ resultId }) => resultId));
+      expect(ids).toEqual(['r-1', 'r-2', 'r-3', 'r-4', 'r-5', 'r-6']);
+      expect(readWhenAsked.map(({ length }) => length)).toEqual([2, 2, 3, 3, 6]);
+    });
+
+    it('asks that of an empty queue as well', async () => {
+      const { queue, add } = await open();
+      const toCome = [[], [someResult('r-1')]];
+      const more = async () => {
+        const next = toCome.shift();
+        if (next) await add(next);
+        return next !== undefined;
+      };
+      const ids: string[] = [];
+      for await (const page of queue.read(undefined, more)) ids.push(...page.map(({ resultId }) => resultId));
+      expect(ids).toEqual(['r-1']);
+    });
+
+    it('leaves what cannot be read, counts it once, and gives the others', async () => {
+      const { queue, add, addBroken } = await open();
+      await addBroken(someResult('r-1'));
+      await add([someResult('r-2')]);
+      await addBroken(someResult('r-3'));
+      let asked = 0;
+      const ids: string[] = [];
+      for await (const page of queue.read('run', async () => ++asked < 3)) {
+        ids.push(...page.map(({ resultId }) => resultId));
+      }
+      expect(ids).toEqual(['r-2']);
+      expect(queue.unreadable()).toBe(2);
+    });
+
+    it('counts none of another run that cannot be read', async () => {
+      const { queue, addBroken } = await open();
+      await addBroken(someResult('r-1', 'other'));
+      expect(await readAll(queue, 'run')).toEqual([]);
+      expect(queue.unreadable()).toBe(0);
     });
 
     it('no longer holds what was removed, and remembers that it was collected', async () => {
@@ -88,12 +141,12 @@ export function describeResultQueue(name: string, open: () => Promise<OpenedResu
 
     it('knows a result that comes again after it was collected', async () => {
       const { queue, add } = await open();
-      const result = someResult('r-1');
-      await add([result]);
-      await queue.remove([result]);
-      await add([result]);
-      expect(await readAll(queue, 'run')).toEqual([result]);
-      expect(await queue.collectedBefore([result])).toEqual(new Set(['r-1']));
+      const again = someResult('r-1');
+      await add([again]);
+      await queue.remove([again]);
+      await add([again]);
+      expect(await readAll(queue, 'run')).toEqual([again]);
+      expect(await queue.collectedBefore([again])).toEqual(new Set(['r-1']));
     });
   });
 }

@@ -1,4 +1,5 @@
-import type { CollectedResult, CollectedRow, ResultFile, ResultQueue } from '../../src/application/ports.ts';
+import type { CollectedResult, ResultFile, ResultQueue } from '../../src/application/ports.ts';
+import { unpackIds } from '../../src/domain/packed-products.ts';
 import { type CrashPlan, crashAt } from './fake-crash.ts';
 
 /** What stays when a collector is killed. */
@@ -6,10 +7,12 @@ export interface StoredResults {
   /** Oldest first. */
   waiting: CollectedResult[];
   readonly collected: Set<string>;
+  /** Ids of results on the queue that cannot be read. */
+  readonly broken: Set<string>;
 }
 
 export function storedResults(waiting: readonly CollectedResult[] = []): StoredResults {
-  return { waiting: [...waiting], collected: new Set() };
+  return { waiting: [...waiting], collected: new Set(), broken: new Set() };
 }
 
 /** The results queue in memory. @param options.pageSize results in a page */
@@ -18,15 +21,24 @@ export function createFakeResultQueue(
   options: { readonly pageSize?: number; readonly crash?: CrashPlan } = {},
 ): ResultQueue {
   const { pageSize = 2, crash = crashAt() } = options;
+  const unreadable = new Set<string>();
   return {
-    async *read(runId) {
-      for (let start = 0; ; start += pageSize) {
+    async *read(runId, more) {
+      let start = 0;
+      for (;;) {
         await crash.point('read');
         const page = store.waiting.slice(start, start + pageSize);
-        if (page.length === 0) return;
-        yield page.filter((result) => runId === undefined || result.runId === runId);
+        start += page.length;
+        if (page.length === 0) {
+          if (await more()) continue;
+          return;
+        }
+        const wanted = page.filter((result) => runId === undefined || result.runId === runId);
+        for (const { resultId } of wanted) if (store.broken.has(resultId)) unreadable.add(resultId);
+        yield wanted.filter(({ resultId }) => !store.broken.has(resultId));
       }
     },
+    unreadable: () => unreadable.size,
     async collectedBefore(results) {
       await crash.point('ask what was collected');
       return new Set(results.map(({ resultId }) => resultId).filter((id) => store.collected.has(id)));
@@ -43,32 +55,39 @@ export function createFakeResultQueue(
   };
 }
 
+type WrittenResult = Parameters<ResultFile['write']>[0];
+
 /** What stands in a file that was committed. */
 export interface StoredFile {
-  rows: readonly CollectedRow[];
+  results: readonly WrittenResult[];
+}
+
+/** The ids of all products of these, in their order. */
+export function productIdsIn(results: readonly Pick<CollectedResult, 'products'>[]): (string | null)[] {
+  return results.flatMap(({ products: { ids, rows } }) => (ids instanceof Uint8Array ? unpackIds(ids, rows) : ids));
 }
 
 /** A file in memory. @param store what is on the disk */
 export function createFakeResultFile(store: StoredFile, crash: CrashPlan = crashAt()): ResultFile {
-  let rows: CollectedRow[] = [];
+  let results: WrittenResult[] = [];
   return {
     async begin() {
       await crash.point('begin');
-      rows = [...store.rows];
-      return new Set(rows.map(({ resultId }) => resultId));
+      results = [...store.results];
+      return new Set(results.map(({ resultId }) => resultId));
     },
-    async write(added) {
+    async write(result) {
       await crash.point('write');
-      rows.push(...added);
+      results.push(result);
     },
     async commit() {
       await crash.point('commit');
-      store.rows = rows;
+      store.results = results;
       await crash.point('committed');
     },
     async abort() {
       await crash.point('abort');
-      rows = [];
+      results = [];
     },
   };
 }

@@ -2,19 +2,31 @@ import { type Job, type JobsOptions, Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { beforeEach, inject, onTestFinished } from 'vitest';
 import { connectPatiently } from '../../src/adapters/bullmq/connection.ts';
+import { createPayloads, type Payloads } from '../../src/adapters/bullmq/payloads.ts';
 import { createProductWorker } from '../../src/adapters/bullmq/product-worker.ts';
 import type { CategorizeJob } from '../../src/application/categorize-job.ts';
-import { PRODUCT_JOB, PRODUCT_QUEUE } from '../../src/contract/index.ts';
+import { PACKED_PRODUCTS_JOB, PRODUCT_JOB, PRODUCT_QUEUE, packProducts, payloadKey } from '../../src/contract/index.ts';
+import type { ProductTable } from '../../src/domain/product.ts';
 import { createFakeJobObserver, createFakeLogger } from './fake-observers.ts';
+import { numberedProducts } from './fake-product-source.ts';
 import { uniquePrefix } from './products.ts';
 
 export const PRODUCT = { productId: 'P1', features: [1, 2] };
+
+interface PackedOptions {
+  readonly products?: ProductTable;
+  readonly jobId?: string;
+  readonly options?: JobsOptions;
+  /** What the job says instead of what is so. */
+  readonly says?: object;
+}
 
 interface WorkerOptions {
   readonly categorizeJob?: CategorizeJob;
   readonly concurrency?: number;
   readonly maxProducts?: number;
   readonly lockMs?: number;
+  readonly payloads?: Partial<Payloads>;
   /** Another Redis than that of the tests. */
   readonly url?: string;
 }
@@ -39,7 +51,7 @@ export function useWorkerSetting() {
     redis: () => redis,
     queue: () => queue,
 
-    makeWorker({ url = inject('redisUrl'), ...options }: WorkerOptions = {}) {
+    makeWorker({ url = inject('redisUrl'), payloads, ...options }: WorkerOptions = {}) {
       const observer = createFakeJobObserver();
       const logger = createFakeLogger();
       const connection = connectPatiently(url, logger);
@@ -50,6 +62,7 @@ export function useWorkerSetting() {
         maxProducts: 1000,
         lockMs: 30_000,
         categorizeJob: async () => undefined,
+        payloads: { ...createPayloads({ connection, prefix, ttlHours: 1 }), ...payloads },
         observer,
         logger,
         ...options,
@@ -58,13 +71,25 @@ export function useWorkerSetting() {
         await worker.close();
         connection.disconnect();
       });
-      return { worker, observer, logger };
+      /** Everything that the worker sent to Redis so far was done. */
+      const untilSent = async () => void (await connection.ping());
+      return { worker, observer, logger, untilSent };
     },
 
     /** @returns its id */
     async addProduct(options: JobsOptions = {}, data: unknown = PRODUCT, name: string = PRODUCT_JOB): Promise<string> {
       const job = await queue.add(name, data, options);
       return job.id ?? '';
+    },
+
+    /** A packed chunk, as a producer sends it. @returns the id of the job and the key of its payload */
+    async addPacked({ products = numberedProducts(0, 3), jobId = 'run-1-0', options, says }: PackedOptions = {}) {
+      const { payload, ...announced } = packProducts(products);
+      const key = payloadKey(prefix, jobId, announced.crc32);
+      await redis.set(key, payload);
+      const data = { ...announced, payload: key, width: products.features.width, runId: 'run-1', ...says };
+      await queue.add(PACKED_PRODUCTS_JOB, data, { jobId, ...options });
+      return { id: jobId, key };
     },
 
     /** The job as it is in Redis now. */

@@ -12,6 +12,7 @@ export interface OutputRow {
   readonly categoryCode?: string;
   readonly confidence?: number;
   readonly reject?: { readonly code: string; readonly message: string };
+  readonly modelVersion: string;
   readonly resultId: string;
 }
 

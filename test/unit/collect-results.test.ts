@@ -1,32 +1,36 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { collectResults } from '../../src/application/collect-results.ts';
-import type { CollectedResult, CollectedRow } from '../../src/application/ports.ts';
+import { type CollectProgress, collectResults } from '../../src/application/collect-results.ts';
+import type { CollectedResult } from '../../src/application/ports.ts';
 import { CategorizerError } from '../../src/domain/errors.ts';
 import { Crash, type CrashPlan, crashAt } from '../support/fake-crash.ts';
 import {
   createFakeResultFile,
   createFakeResultQueue,
+  productIdsIn,
   type StoredFile,
   type StoredResults,
   storedResults,
 } from '../support/fake-result-queue.ts';
+import { noMore } from '../support/fake-result-queue-suite.ts';
+import { type Outcome, result } from '../support/files-results.ts';
 
-function categorized(productId: string, resultId: string, categoryCode = 'A'): CollectedRow {
-  return { productId, categoryCode, confidence: 0.9, modelVersion: '1', resultId };
+function categorized(id: string, category = 'A', confidence = 0.9): Outcome {
+  return { id, category, confidence };
 }
 
-function rejected(productId: string | null, resultId: string): CollectedRow {
-  return { productId, reject: { code: 'WRONG_WIDTH', message: 'expected 2' }, modelVersion: '1', resultId };
+function rejected(id: string | null): Outcome {
+  return { id, reject: { code: 'WRONG_WIDTH', message: 'expected 2' } };
+}
+
+function resultWith(resultId: string, runId: string | undefined, outcomes: readonly Outcome[]): CollectedResult {
+  return { ...result(resultId, outcomes), runId, jobId: `job-of-${resultId}` };
 }
 
 /** A result of so many products, whose ids tell where they come from. */
 function resultOf(resultId: string, runId: string | undefined, products = 2): CollectedResult {
-  return {
-    resultId,
-    runId,
-    rows: Array.from({ length: products }, (_, i) => categorized(`${resultId}-${i}`, resultId)),
-  };
+  const outcomes = Array.from({ length: products }, (_, i) => categorized(`${resultId}-${i}`));
+  return resultWith(resultId, runId, outcomes);
 }
 
 interface Stored {
@@ -35,19 +39,27 @@ interface Stored {
 }
 
 function store(...results: CollectedResult[]): Stored {
-  return { results: storedResults(results), file: { rows: [] } };
+  return { results: storedResults(results), file: { results: [] } };
 }
 
-function collect({ results, file }: Stored, options: { runId?: string; crash?: CrashPlan; stop?: AbortSignal } = {}) {
-  const { runId = 'run', crash = crashAt(), stop = new AbortController().signal } = options;
+interface Options {
+  readonly runId?: string;
+  readonly crash?: CrashPlan;
+  readonly stop?: AbortSignal;
+  readonly more?: (progress: CollectProgress) => Promise<boolean>;
+  readonly onProgress?: (progress: CollectProgress) => void;
+  readonly reviewBelow?: number;
+}
+
+function collect({ results, file }: Stored, { crash = crashAt(), ...options }: Options = {}) {
   return collectResults(
     { queue: createFakeResultQueue(results, { crash }), file: createFakeResultFile(file, crash) },
-    { runId, stop },
+    { runId: 'run', reviewBelow: 0.5, stop: new AbortController().signal, more: noMore, ...options },
   );
 }
 
 function idsIn({ file }: Stored): (string | null)[] {
-  return file.rows.map(({ productId }) => productId);
+  return productIdsIn(file.results);
 }
 
 describe('a collection', () => {
@@ -88,56 +100,134 @@ describe('a collection', () => {
 
   it('of every run takes those without one as well', async () => {
     const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'other'), resultOf('r-3', undefined));
-    await collectResults(
-      { queue: createFakeResultQueue(stored.results), file: createFakeResultFile(stored.file) },
-      { runId: undefined, stop: new AbortController().signal },
-    );
+    await collect(stored, { runId: undefined });
     expect(idsIn(stored)).toHaveLength(6);
     expect(stored.results.waiting).toEqual([]);
   });
 
-  it('counts products by category and rejects by code', async () => {
-    const result = {
-      resultId: 'r-1',
-      runId: 'run',
-      rows: [
-        categorized('a', 'r-1', 'A'),
-        categorized('b', 'r-1', 'B'),
-        categorized('c', 'r-1', 'A'),
-        rejected(null, 'r-1'),
-      ],
-    };
-    expect(await collect(store(result, resultOf('r-2', 'run', 1)))).toEqual({
+  it('counts products by category and rejects by code, and those that want a review', async () => {
+    const outcomes = [
+      categorized('a', 'A', 0.75),
+      categorized('b', 'B', 0.25),
+      categorized('c', 'A', 0.5),
+      rejected(null),
+    ];
+    expect(await collect(store(resultWith('r-1', 'run', outcomes), resultOf('r-2', 'run', 1)))).toEqual({
       results: 2,
       products: 5,
       categorized: 4,
       rejected: 1,
       byCategory: { A: 3, B: 1 },
       rejectedByCode: { WRONG_WIDTH: 1 },
+      meanConfidence: expect.closeTo((0.75 + 0.25 + 0.5 + 0.9) / 4, 5),
+      toReview: 1,
       duplicates: 0,
+      unreadable: 0,
     });
   });
 
-  it('reports after each page how many products it has', async () => {
-    const { results, file } = store(resultOf('r-1', 'run'), resultOf('r-2', 'run'), resultOf('r-3', 'run'));
-    const reports: number[] = [];
-    await collectResults(
-      { queue: createFakeResultQueue(results), file: createFakeResultFile(file) },
-      { runId: 'run', stop: new AbortController().signal, onProgress: (products) => reports.push(products) },
-    );
-    expect(reports).toEqual([4, 6]);
+  it('reports after each page how much it has', async () => {
+    const reports: CollectProgress[] = [];
+    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'other'), resultOf('r-3', 'run'));
+    await collect(stored, { onProgress: (progress) => reports.push(progress) });
+    expect(reports).toEqual([
+      { results: 1, products: 2 },
+      { results: 2, products: 4 },
+    ]);
   });
 
   it('of nothing leaves the file with what it held', async () => {
-    const stored = { results: storedResults(), file: { rows: [categorized('a', 'r-1')] } };
+    const stored = { results: storedResults(), file: { results: [resultOf('r-1', 'run', 1)] } };
     expect((await collect(stored)).results).toBe(0);
-    expect(idsIn(stored)).toEqual(['a']);
+    expect(idsIn(stored)).toEqual(['r-1-0']);
   });
 
   it('removes in pages of 500 results', async () => {
     const crash = crashAt();
     await collect(store(...Array.from({ length: 1100 }, (_, i) => resultOf(`r-${i}`, 'run', 1))), { crash });
     expect(crash.reached.filter((operation) => operation === 'remember')).toHaveLength(3);
+  });
+});
+
+describe('a collection that waits', () => {
+  it('asks when all was read whether more is to come, with what it has, and takes what came meanwhile', async () => {
+    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'other'));
+    const toCome = [[resultOf('r-3', 'run', 3), resultOf('r-4', 'run')], []];
+    const asked: CollectProgress[] = [];
+    const more = async (progress: CollectProgress) => {
+      asked.push(progress);
+      const next = toCome.shift();
+      stored.results.waiting.push(...(next ?? []));
+      return next !== undefined;
+    };
+    expect(await collect(stored, { more })).toMatchObject({ results: 3, products: 7 });
+    expect(asked).toEqual([
+      { results: 1, products: 2 },
+      { results: 3, products: 7 },
+      { results: 3, products: 7 },
+    ]);
+    expect(idsIn(stored)).toHaveLength(7);
+    expect(stored.results.waiting.map(({ resultId }) => resultId)).toEqual(['r-2']);
+  });
+
+  it('takes nothing off the queue and changes no file until it is over', async () => {
+    const stored = store(resultOf('r-1', 'run'));
+    const seen: unknown[] = [];
+    const more = async () => {
+      seen.push({ waiting: stored.results.waiting.length, inFile: stored.file.results.length });
+      return seen.length < 3;
+    };
+    await collect(stored, { more });
+    expect(seen).toEqual(Array(3).fill({ waiting: 1, inFile: 0 }));
+  });
+
+  it('has those for its progress which were not collected before: the others are counted elsewhere', async () => {
+    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'run'), resultOf('r-3', 'run'));
+    stored.results.collected.add('r-2');
+    const asked: CollectProgress[] = [];
+    const more = async (progress: CollectProgress) => {
+      asked.push(progress);
+      return false;
+    };
+    expect(await collect(stored, { more })).toMatchObject({ results: 2, duplicates: 1 });
+    expect(asked).toEqual([{ results: 2, products: 4 }]);
+  });
+
+  it('has those which its file holds and which are still on the queue for its progress', async () => {
+    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'run'));
+    stored.file.results = [resultOf('r-1', 'run')];
+    const asked: CollectProgress[] = [];
+    const more = async (progress: CollectProgress) => {
+      asked.push(progress);
+      return false;
+    };
+    await collect(stored, { more });
+    expect(asked.map(({ results }) => results)).toEqual([2]);
+  });
+
+  it('that is ended by a signal while it waits leaves everything as it was', async () => {
+    const stored = store(resultOf('r-1', 'run'));
+    const interrupted = new CategorizerError('INTERRUPTED', 'stopped by a signal');
+    await expect(collect(stored, { more: () => Promise.reject(interrupted) })).rejects.toBe(interrupted);
+    expect(stored.results.waiting).toHaveLength(1);
+    expect(stored.results.collected.size).toBe(0);
+    expect(idsIn(stored)).toEqual([]);
+  });
+});
+
+describe('a result that cannot be read', () => {
+  it('is counted, stays on the queue, and is finished for who waits; the others are collected', async () => {
+    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'run'), resultOf('r-3', 'run'));
+    stored.results.broken.add('r-2');
+    const asked: CollectProgress[] = [];
+    const more = async (progress: CollectProgress) => {
+      asked.push(progress);
+      return asked.length < 2;
+    };
+    expect(await collect(stored, { more })).toMatchObject({ results: 2, products: 4, unreadable: 1 });
+    expect(asked).toEqual(Array(2).fill({ results: 3, products: 4 }));
+    expect(stored.results.waiting.map(({ resultId }) => resultId)).toEqual(['r-2']);
+    expect(stored.results.collected).toEqual(new Set(['r-1', 'r-3']));
   });
 });
 
@@ -155,7 +245,7 @@ describe('a second result for the same input job', () => {
   it('is dropped where the first was collected into another file long before', async () => {
     const stored = store(resultOf('r-1', 'run'));
     await collect(stored);
-    const later = { results: stored.results, file: { rows: [] } };
+    const later = { results: stored.results, file: { results: [] } };
     later.results.waiting = [resultOf('r-1', 'run')];
     expect(await collect(later)).toMatchObject({ results: 0, products: 0, duplicates: 1 });
     expect(idsIn(later)).toEqual([]);
@@ -171,19 +261,32 @@ describe('a second result for the same input job', () => {
 
 describe('nothing leaves the queue', () => {
   it.each(['begin', 'write', 'commit'] as const)('when the file fails to %s; the file is as it was', async (method) => {
-    const stored = { ...store(resultOf('r-1', 'run')), file: { rows: [categorized('a', 'r-0')] } };
+    const stored = { ...store(resultOf('r-1', 'run')), file: { results: [resultOf('r-0', 'run', 1)] } };
     const full = new CategorizerError('OUTPUT_NOT_WRITABLE', 'no space left on device');
     const file = { ...createFakeResultFile(stored.file), [method]: () => Promise.reject(full) };
     const ports = { queue: createFakeResultQueue(stored.results), file };
-    await expect(collectResults(ports, { runId: 'run', stop: new AbortController().signal })).rejects.toBe(full);
+    const stop = new AbortController().signal;
+    await expect(collectResults(ports, { runId: 'run', reviewBelow: 0, stop, more: noMore })).rejects.toBe(full);
     expect(stored.results.waiting).toHaveLength(1);
     expect(stored.results.collected.size).toBe(0);
-    expect(idsIn(stored)).toEqual(['a']);
+    expect(idsIn(stored)).toEqual(['r-0-0']);
   });
 
   it('when a signal ends the collection', async () => {
     const stored = store(resultOf('r-1', 'run'));
     await expect(collect(stored, { stop: AbortSignal.abort() })).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    expect(stored.results.waiting).toHaveLength(1);
+    expect(idsIn(stored)).toEqual([]);
+  });
+
+  it('when a signal comes as the last was read', async () => {
+    const stored = store(resultOf('r-1', 'run'));
+    const stopper = new AbortController();
+    const more = async () => {
+      stopper.abort();
+      return false;
+    };
+    await expect(collect(stored, { stop: stopper.signal, more })).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect(stored.results.waiting).toHaveLength(1);
     expect(idsIn(stored)).toEqual([]);
   });
@@ -195,7 +298,7 @@ describe('a collector that is killed', () => {
     { maxLength: 7 },
   );
 
-  it('at any operations, any number of times, loses no row and writes none twice when it is started again', async () => {
+  it('at any operations, any number of times, loses no product and writes none twice when it is started again', async () => {
     await fc.assert(
       fc.asyncProperty(
         results.map((all) => all.map(({ runId, products }, i) => resultOf(`r-${i}`, runId, products))),
@@ -214,8 +317,7 @@ describe('a collector that is killed', () => {
           }
           await collect(stored);
 
-          const expected = wanted.flatMap(({ rows }) => rows.map(({ productId }) => productId));
-          expect(idsIn(stored).toSorted()).toEqual(expected.toSorted());
+          expect(idsIn(stored).toSorted()).toEqual(productIdsIn(wanted).toSorted());
           expect(stored.results.waiting).toEqual(all.filter(({ runId }) => runId === 'other'));
         },
       ),

@@ -24,10 +24,11 @@ describe('the configuration', () => {
       QUEUE_PREFIX: '{categorizer}',
       MODEL_PATH: 'model/model.onnx',
       PREDICTOR_THREADS: 1,
-      BATCH_MAX_ROWS: 4096,
+      BATCH_MAX_ROWS: 8192,
       BATCH_MAX_WAIT_MS: 5,
       WORKER_CONCURRENCY: 512,
       JOB_LOCK_MS: 30_000,
+      PAYLOAD_TTL_HOURS: 168,
       HTTP_HOST: '127.0.0.1',
       HTTP_PORT: 8000,
       SHUTDOWN_TIMEOUT_MS: 20_000,
@@ -79,6 +80,7 @@ describe('every setting', () => {
     { name: 'BATCH_MAX_WAIT_MS', least: 0, most: 10_000 },
     { name: 'WORKER_CONCURRENCY', least: 1, most: 10_000 },
     { name: 'JOB_LOCK_MS', least: 500, most: 3_600_000 },
+    { name: 'PAYLOAD_TTL_HOURS', least: 1, most: 8760 },
     { name: 'HTTP_PORT', least: 0, most: 65_535 },
     { name: 'SHUTDOWN_TIMEOUT_MS', least: 100, most: 600_000 },
   ])('$name is a whole number from $least to $most', ({ name, least, most }) => {
@@ -140,10 +142,11 @@ describe('a bad configuration', () => {
     BATCH_MAX_WAIT_MS: 'hidden-5',
     WORKER_CONCURRENCY: 'hidden-6',
     JOB_LOCK_MS: 'hidden-7',
-    HTTP_PORT: 'hidden-8',
-    SHUTDOWN_TIMEOUT_MS: 'hidden-9',
-    LOG_LEVEL: 'hidden-10',
-    OTEL_EXPORTER_OTLP_ENDPOINT: 'hidden-11',
+    PAYLOAD_TTL_HOURS: 'hidden-8',
+    HTTP_PORT: 'hidden-9',
+    SHUTDOWN_TIMEOUT_MS: 'hidden-10',
+    LOG_LEVEL: 'hidden-11',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'hidden-12',
   };
 
   it('is told at once: every variable that is wrong, each on a line with its name', () => {

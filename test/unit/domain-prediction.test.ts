@@ -4,24 +4,26 @@ import { NO_CATEGORY } from '../../src/domain/category.ts';
 import {
   emptyPredictions,
   type PredictionBatch,
+  predictionsOf,
+  probabilitiesOf,
   scatterPredictions,
   slicePredictions,
-  softmaxPredictions,
   writePredictions,
 } from '../../src/domain/prediction.ts';
 
 const CATEGORIES = 3;
 
 function softmax(rows: readonly (readonly number[])[]): PredictionBatch {
-  return softmaxPredictions(Float32Array.from(rows.flat()), rows.length, rows[0]?.length ?? CATEGORIES);
+  return predictionsOf(Float32Array.from(rows.flat()), rows.length, rows[0]?.length ?? CATEGORIES);
 }
 
 /** The row as one object, to be compared. */
-function rowOf({ categories, categoryIndexes, confidences, probabilities }: PredictionBatch, row: number) {
+function rowOf(batch: PredictionBatch, row: number) {
+  const { categoryIndexes, confidences } = batch;
   return {
     category: categoryIndexes[row],
     confidence: confidences[row],
-    probabilities: [...probabilities.subarray(row * categories, (row + 1) * categories)],
+    probabilities: probabilitiesOf(batch, row),
   };
 }
 
@@ -81,8 +83,8 @@ describe('the softmax of logits', () => {
         for (const [i, { category, confidence, probabilities }] of rowsOf(softmax(rows)).entries()) {
           expect(probabilities.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 5);
           expect(probabilities.every((p) => p >= 0 && p <= 1)).toBe(true);
-          expect(confidence).toBe(Math.max(...probabilities));
-          expect(confidence).toBe(probabilities[category]);
+          expect(confidence).toBe(Math.fround(Math.max(...probabilities)));
+          expect(confidence).toBe(Math.fround(probabilities[category]));
           expect(category).toBe(rows[i].indexOf(Math.max(...rows[i])));
         }
       }),
@@ -109,6 +111,11 @@ describe('the softmax of logits', () => {
     );
   });
 
+  it('keeps the logits as they came, without a copy', () => {
+    const logits = Float32Array.of(1, 2, 3);
+    expect(predictionsOf(logits, 1, CATEGORIES).logits).toBe(logits);
+  });
+
   it('works for no rows, and for a single category', () => {
     expect(softmax([]).rows).toBe(0);
     expect(rowOf(softmax([[-7]]), 0)).toEqual({ category: 0, confidence: 1, probabilities: [1] });
@@ -132,7 +139,7 @@ describe('a slice of predictions', () => {
         const slice = slicePredictions(batch, start, rows);
         expect(slice.rows).toBe(rows);
         expect(rowsOf(slice)).toEqual(rowsOf(batch).slice(start, start + rows));
-        expect(slice.probabilities.buffer).toBe(batch.probabilities.buffer);
+        expect(slice.logits.buffer).toBe(batch.logits.buffer);
       }),
     );
   });

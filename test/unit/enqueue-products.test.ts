@@ -1,271 +1,492 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type EnqueueOptions, type EnqueueSummary, enqueueProducts } from '../../src/application/enqueue-products.ts';
-import type { SourceRow } from '../../src/application/ports.ts';
+import { type EnqueueOptions, type EnqueueProgress, enqueueProducts } from '../../src/application/enqueue-products.ts';
+import type { OutgoingChunk } from '../../src/application/ports.ts';
 import { CategorizerError } from '../../src/domain/errors.ts';
+import { unpackIds } from '../../src/domain/packed-products.ts';
 import { createFakeClock, settle } from '../support/fake-clock.ts';
-import { createFakeProductQueue } from '../support/fake-product-queue.ts';
-import { createFakeProductSource, createFakeRejectSink, rowWith } from '../support/fake-product-source.ts';
+import { Crash, type CrashPlan, crashAt } from '../support/fake-crash.ts';
+import { createGate } from '../support/fake-observers.ts';
+import { createFakeProductQueue, type StoredProducts, storedProducts } from '../support/fake-product-queue.ts';
+import {
+  createFakeProductSource,
+  createFakeRejectSink,
+  type FakeSourceContent,
+  rejectedRow,
+} from '../support/fake-product-source.ts';
 
-const WIDTH = 2;
+/** Of a chunk of 3 products with ids of two characters. */
+const CHUNK_BYTES = 3 * 2 * 4 + 'P0\nP1\nP2'.length;
 
-type Progress = EnqueueSummary & { readonly paused: boolean };
+interface Setting extends Partial<EnqueueOptions> {
+  /** What earlier calls left in Redis. */
+  readonly store?: StoredProducts;
+  readonly crash?: CrashPlan;
+}
 
-function setUp(rows: readonly SourceRow[], options: Partial<EnqueueOptions> = {}) {
-  const queue = createFakeProductQueue();
-  const rejects = createFakeRejectSink();
+function setUp(content: FakeSourceContent = {}, { store = storedProducts(), crash, ...options }: Setting = {}) {
+  const source = createFakeProductSource(content);
+  const queue = createFakeProductQueue(store, crash);
+  const rejects = createFakeRejectSink(crash);
   const clock = createFakeClock();
   const stop = new AbortController();
-  const progress: Progress[] = [];
-  /** Sends all rows once more, as a second call of the command would. */
-  const enqueue = (source = createFakeProductSource(rows)) =>
+  const progress: EnqueueProgress[] = [];
+  const enqueue = () =>
     enqueueProducts(
       { source, queue, rejects, clock },
       {
         runId: 'run',
         chunkSize: 3,
-        maxWaitingJobs: 1000,
-        width: WIDTH,
+        maxPendingBytes: Number.MAX_SAFE_INTEGER,
         stop: stop.signal,
         onProgress: (report) => progress.push(report),
         ...options,
       },
     );
-  return { queue, rejects, clock, stop, progress, enqueue };
+  return { source, queue, rejects, clock, stop, progress, enqueue };
 }
 
-function goodRows(count: number): SourceRow[] {
-  return Array.from({ length: count }, (_, i) => rowWith(`P${i}`, [i, -i], i + 2));
+function idsIn({ products: { ids, features } }: OutgoingChunk): string[] {
+  return unpackIds(ids, features.rows);
 }
 
-function unreadable(line: number): SourceRow {
-  return { line, raw: '{broken', unreadable: { code: 'INVALID_ROW', message: 'not JSON' } };
+function numbered(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `P${i}`);
 }
+
+/** What is on the queue, by the numbers of the chunks: sends that are in flight at once may arrive in any order. */
+function sentProducts({ chunks }: StoredProducts): string[] {
+  return chunks.toSorted((a, b) => a.number - b.number).flatMap(idsIn);
+}
+
+const OUTAGE = new CategorizerError('REDIS_UNAVAILABLE', 'Redis went away', { retryable: true });
 
 describe('an import', () => {
-  const row = fc.oneof(
-    { weight: 4, arbitrary: fc.constant((i: number) => rowWith(`P${i}`, [i, -i], i)) },
-    fc.constantFrom(
-      (i: number) => rowWith(`P${i}`, [i], i),
-      (i: number) => rowWith(`P${i}`, [i, 1e39], i),
-      (i: number) => rowWith('', [i, i], i),
-      unreadable,
-    ),
-  );
-  const input = fc.array(row, { maxLength: 60 }).map((rows) => rows.map((make, i) => make(i)));
-
-  it('puts every product in a chunk or among the rejects, in the order of the input, and numbers the chunks from 0', async () => {
+  it('cuts its products into chunks of one size, in the order of the input, numbered from 0', async () => {
+    const sizes = fc.integer({ min: 1, max: 9 });
     await fc.assert(
-      fc.asyncProperty(input, fc.integer({ min: 1, max: 9 }), async (rows, chunkSize) => {
-        const { queue, rejects, enqueue } = setUp(rows, { chunkSize });
+      fc.asyncProperty(fc.nat(60), sizes, sizes, async (products, tableSize, chunkSize) => {
+        const { queue, enqueue } = setUp({ products, tableSize }, { chunkSize });
         const summary = await enqueue();
-
-        const rejected = rejects.rejects.map((reject) => reject.row);
-        const accepted = rows.filter((candidate) => !rejected.includes(candidate));
-        expect(queue.chunks.flatMap(({ products }) => products)).toEqual(accepted.map(({ product }) => product));
-        expect(rejected).toEqual(rows.filter((candidate) => rejected.includes(candidate)));
-        expect(queue.chunks.map(({ number }) => number)).toEqual(queue.chunks.map((_, i) => i));
-        expect(queue.chunks.every(({ runId }) => runId === 'run')).toBe(true);
-        const sizes = queue.chunks.map(({ products }) => products.length);
-        expect(sizes.slice(0, -1).every((size) => size === chunkSize)).toBe(true);
-        expect(sizes.every((size) => size >= 1 && size <= chunkSize)).toBe(true);
-        expect(summary).toMatchObject({
+        const jobs = Math.ceil(products / chunkSize);
+        const { chunks } = queue.store;
+        expect(chunks.map(({ number }) => number).toSorted((a, b) => a - b)).toEqual(
+          Array.from({ length: jobs }, (_, i) => i),
+        );
+        expect(sentProducts(queue.store)).toEqual(numbered(products));
+        for (const { number, runId, products: table } of chunks) {
+          expect(runId).toBe('run');
+          expect(table.features.rows).toBe(number < jobs - 1 ? chunkSize : products - (jobs - 1) * chunkSize);
+          expect(table.features.values[0]).toBe(number * chunkSize);
+        }
+        expect(summary).toEqual({
           runId: 'run',
-          products: rows.length,
-          enqueued: accepted.length,
-          rejected: rejected.length,
-          jobs: queue.chunks.length,
+          jobs,
+          products,
+          rejected: 0,
+          sentBefore: { jobs: 0, products: 0 },
+          skipped: 0,
+          rejectedByCode: {},
+          rejectFiles: [],
         });
       }),
     );
   });
 
-  it('that fails at any send and is repeated leaves the same jobs as one that did not', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.integer({ min: 1, max: 1600 }),
-        fc.constantFrom(1, 2),
-        fc.nat(3),
-        fc.nat(500),
-        async (count, chunkSize, send, after) => {
-          const undisturbed = setUp(goodRows(count), { chunkSize });
-          await undisturbed.enqueue();
-          const disturbed = setUp(goodRows(count), { chunkSize });
-          const error = new CategorizerError('REDIS_UNAVAILABLE', 'gone', { retryable: true });
-          disturbed.queue.failure = { send, after, error };
-          await disturbed.enqueue().catch(() => disturbed.enqueue());
-          expect(disturbed.queue.chunks).toEqual(undisturbed.queue.chunks);
-        },
-      ),
-      { numRuns: 30 },
-    );
-  });
-
-  it('of nothing sends nothing and does not even ask the queue', async () => {
-    const { queue, enqueue } = setUp([]);
-    expect(await enqueue()).toEqual({
-      runId: 'run',
-      products: 0,
-      enqueued: 0,
-      jobs: 0,
-      rejected: 0,
-      rejectedByCode: {},
-    });
+  it('of nothing sends nothing, and is finished all the same', async () => {
+    const { queue, enqueue } = setUp();
+    expect(await enqueue()).toMatchObject({ jobs: 0, products: 0 });
+    expect(queue.sends).toEqual([]);
     expect(queue.asked()).toBe(0);
+    expect(queue.store.runs.get('run')?.totals).toEqual({ jobs: 0, products: 0, rejected: 0 });
   });
 
-  it('sends at most 500 jobs in a round trip', async () => {
-    const { queue, enqueue } = setUp(goodRows(1200), { chunkSize: 1 });
-    await enqueue();
-    expect(queue.sends).toEqual([500, 500, 200]);
+  it('is remembered with how large it is when all of it was sent, and not before', async () => {
+    const { queue, enqueue } = setUp({ products: 10, rejects: [rejectedRow(2, 'WRONG_WIDTH')] });
+    const gate = createGate();
+    queue.transit = () => gate.passed;
+    const done = enqueue();
+    await settle();
+    expect(queue.sends).toEqual([0, 1, 2, 3]);
+    expect(queue.store.runs.get('run')?.totals).toBeUndefined();
+    gate.open();
+    await done;
+    expect(queue.store.runs.get('run')?.totals).toEqual({ jobs: 4, products: 10, rejected: 1 });
   });
 
-  it('sends about 5,000 products in a round trip', async () => {
-    const { queue, enqueue } = setUp(goodRows(12_500), { chunkSize: 1000 });
+  it('claims its run for this content in chunks of this size', async () => {
+    const { queue, enqueue } = setUp({ fingerprint: 'feed' }, { runId: 'night-7', chunkSize: 1000 });
     await enqueue();
-    expect(queue.sends).toEqual([5, 5, 3]);
+    expect([...queue.store.runs].map(([runId, { fingerprint }]) => [runId, fingerprint])).toEqual([
+      ['night-7', 'feed-1000'],
+    ]);
   });
 
-  it('reports its progress after each round trip', async () => {
-    const { progress, enqueue } = setUp(goodRows(1200), { chunkSize: 1 });
+  it.each([
+    { title: 'another content', content: { fingerprint: 'other' }, options: {} },
+    { title: 'chunks of another size', content: {}, options: { chunkSize: 4 } },
+  ])('of $title under the same run is refused before anything is read or written', async ({ content, options }) => {
+    const { queue, enqueue } = setUp({ products: 5 });
     await enqueue();
-    expect(progress.map(({ enqueued, paused }) => ({ enqueued, paused }))).toEqual([
-      { enqueued: 500, paused: false },
-      { enqueued: 1000, paused: false },
-      { enqueued: 1200, paused: false },
+    const other = setUp({ products: 5, ...content }, { store: queue.store, ...options });
+    await expect(other.enqueue()).rejects.toMatchObject({ code: 'RUN_CONFLICT' });
+    expect(other.source.opened()).toBe(false);
+    expect(other.rejects.end()).toBeUndefined();
+    expect(queue.store.chunks).toHaveLength(2);
+  });
+
+  it('tells how many rows were passed over', async () => {
+    expect((await setUp({ products: 5, skipped: 7 }).enqueue()).skipped).toBe(7);
+  });
+
+  it('reports after each chunk that arrived how far it is', async () => {
+    const { progress, enqueue } = setUp({ products: 8 });
+    await enqueue();
+    expect(progress).toEqual([
+      { products: 3, rejected: 0, paused: false },
+      { products: 6, rejected: 0, paused: false },
+      { products: 8, rejected: 0, paused: false },
     ]);
   });
 });
 
-describe('a row that no worker would accept', () => {
-  it.each([
-    { title: 'cannot be read', row: unreadable(7), code: 'INVALID_ROW' },
-    { title: 'has neither a product nor a reason', row: { line: 7, raw: '' }, code: 'INVALID_ROW' },
-    { title: 'has no id', row: rowWith(undefined, [1, 2]), code: 'INVALID_PRODUCT_ID' },
-    { title: 'has too few features', row: rowWith('a', [1]), code: 'WRONG_WIDTH' },
-    { title: 'has a feature that is text', row: rowWith('a', [1, 'x']), code: 'NON_FINITE_FEATURE' },
-  ])('because it $title goes to the rejects with its code, and never to the queue', async ({ row, code }) => {
-    const { queue, rejects, enqueue } = setUp([rowWith('before', [1, 2]), row, rowWith('after', [3, 4])]);
-    const summary = await enqueue();
-    expect(rejects.rejects).toMatchObject([{ row, reason: { code } }]);
-    expect(queue.chunks.flatMap(({ products }) => products.map(({ productId }) => productId))).toEqual([
-      'before',
-      'after',
-    ]);
-    expect(summary).toMatchObject({ products: 3, enqueued: 2, rejected: 1, rejectedByCode: { [code]: 1 } });
+describe('rows that were rejected', () => {
+  const rejects = [
+    rejectedRow(3, 'WRONG_WIDTH', 'INVALID_PRODUCT_ID'),
+    rejectedRow(5, 'INVALID_PRODUCT_ID'),
+    rejectedRow(9, 'WRONG_WIDTH'),
+  ];
+
+  it('are put aside in their order, and counted once each, by the first code', async () => {
+    const { rejects: sink, enqueue } = setUp({ products: 4, rejects });
+    expect(await enqueue()).toMatchObject({
+      products: 4,
+      rejected: 3,
+      rejectedByCode: { WRONG_WIDTH: 2, INVALID_PRODUCT_ID: 1 },
+      rejectFiles: ['input.rejects.csv', 'input.rejects.jsonl'],
+    });
+    expect(sink.rows).toEqual(rejects);
+    expect(sink.end()).toBe('committed');
   });
 
-  it('is counted by its code', async () => {
-    const { enqueue } = setUp([rowWith('a', []), rowWith('', [1, 2]), rowWith('b', [1])]);
-    expect((await enqueue()).rejectedByCode).toEqual({ WRONG_WIDTH: 2, INVALID_PRODUCT_ID: 1 });
+  it('are safe on disk before the run is finished: one that is complete is not read again', async () => {
+    const crash = crashAt();
+    await setUp({ products: 4, rejects }, { crash }).enqueue();
+    const [commit, finish] = ['commit rejects', 'finish'].map((operation) => crash.reached.indexOf(operation));
+    expect(commit).toBeGreaterThan(crash.reached.lastIndexOf('remember as sent'));
+    expect(finish).toBeGreaterThan(commit);
+  });
+
+  it('that cannot be put aside leave the run unfinished', async () => {
+    const { queue, rejects: sink, enqueue } = setUp({ products: 4, rejects });
+    const full = new CategorizerError('OUTPUT_NOT_WRITABLE', 'no space left on device');
+    sink.commit = () => Promise.reject(full);
+    await expect(enqueue()).rejects.toMatchObject({ code: 'OUTPUT_NOT_WRITABLE', cause: full });
+    expect(queue.store.runs.get('run')?.totals).toBeUndefined();
+    expect(sink.end()).toBe('aborted');
+  });
+});
+
+describe('an import that was begun before', () => {
+  it('sends only the chunks that are not known to have arrived, and counts the others', async () => {
+    const { queue, enqueue } = setUp({ products: 17 });
+    await enqueue();
+    const run = queue.store.runs.get('run');
+    if (run) run.totals = undefined;
+    for (const number of [1, 5]) run?.sent.delete(number);
+    const again = setUp({ products: 17, tableSize: 4 }, { store: queue.store });
+    expect(await again.enqueue()).toMatchObject({ jobs: 6, products: 17, sentBefore: { jobs: 4, products: 12 } });
+    expect(again.queue.sends).toEqual([1, 5]);
+    expect(queue.store.chunks).toHaveLength(6);
+    expect(again.progress.at(-1)).toEqual({ products: 17, rejected: 0, paused: false });
+    expect(run?.totals).toEqual({ jobs: 6, products: 17, rejected: 0 });
+  });
+
+  it('is not read again when all of it was sent', async () => {
+    const rejects = [rejectedRow(3, 'WRONG_WIDTH')];
+    const { queue, enqueue } = setUp({ products: 17, rejects });
+    await enqueue();
+    const again = setUp({ products: 17, rejects }, { store: queue.store });
+    expect(await again.enqueue()).toEqual({
+      runId: 'run',
+      jobs: 6,
+      products: 17,
+      rejected: 1,
+      sentBefore: { jobs: 6, products: 17 },
+      skipped: 0,
+      rejectedByCode: {},
+      rejectFiles: [],
+    });
+    expect(again.source.opened()).toBe(false);
+    expect(again.queue.sends).toEqual([]);
+    expect(again.rejects.end(), 'the files of the first call').toBeUndefined();
+  });
+
+  it('sends a chunk again whose payload was lost', async () => {
+    const { queue, enqueue } = setUp({ products: 9 });
+    await enqueue();
+    const { store } = queue;
+    store.failed.set(store.chunks[1], 'PAYLOAD_MISSING');
+    const again = setUp({ products: 9 }, { store });
+    expect(await again.enqueue()).toMatchObject({ jobs: 3, products: 9, sentBefore: { jobs: 2, products: 6 } });
+    expect(again.queue.sends).toEqual([1]);
+    expect(store.failed.size).toBe(0);
+  });
+
+  it('at any operations killed, any number of times, leaves the same jobs as one that was not', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(30),
+        fc.integer({ min: 1, max: 4 }),
+        fc.nat(3),
+        fc.array(fc.nat(40), { maxLength: 4 }),
+        async (products, chunkSize, rejected, crashes) => {
+          const rejects = Array.from({ length: rejected }, (_, i) => rejectedRow(i, 'INVALID_ROW'));
+          const store = storedProducts();
+          for (const point of crashes) {
+            const killed = setUp({ products, rejects }, { store, chunkSize, crash: crashAt(point) });
+            await killed.enqueue().catch((error: unknown) => expect(error).toBeInstanceOf(Crash));
+          }
+          await setUp({ products, rejects }, { store, chunkSize }).enqueue();
+          const undisturbed = setUp({ products, rejects }, { chunkSize });
+          await undisturbed.enqueue();
+          expect(sentProducts(store)).toEqual(sentProducts(undisturbed.queue.store));
+          expect(store.runs).toEqual(undisturbed.queue.store.runs);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe('sends', () => {
+  it('are in flight four at a time, and no more is read than the next chunk needs', async () => {
+    const { source, queue, enqueue } = setUp({ products: 60, tableSize: 3 });
+    const gates = Array.from({ length: 20 }, createGate);
+    queue.transit = () => gates[queue.sends.length - 1].passed;
+    const done = enqueue();
+    await settle();
+    expect(queue.sends).toEqual([0, 1, 2, 3]);
+    expect(source.taken()).toBe(15);
+    gates[2].open();
+    await settle();
+    expect(queue.sends).toEqual([0, 1, 2, 3, 4]);
+    expect(source.taken()).toBe(18);
+    for (const gate of gates) gate.open();
+    await done;
+    expect(sentProducts(queue.store)).toEqual(numbered(60));
+  });
+
+  it('are all over when the import ends, though one of them failed', async () => {
+    const { queue, rejects, enqueue } = setUp({ products: 9 });
+    const gate = createGate();
+    queue.transit = async () => {
+      if (queue.sends.length > 1) await gate.passed;
+    };
+    queue.failure = { chunk: 0, error: OUTAGE };
+    let ended = false;
+    const done = enqueue().finally(() => {
+      ended = true;
+    });
+    done.catch(() => undefined);
+    await settle();
+    expect(ended).toBe(false);
+    gate.open();
+    await expect(done).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
+    expect(queue.store.chunks.map(({ number }) => number)).not.toContain(0);
+    expect(queue.store.chunks).toHaveLength(queue.sends.length - 1);
+    expect(rejects.end()).toBe('aborted');
   });
 });
 
 describe('while the queue is full', () => {
-  it('nothing is sent and nothing more is read; it is asked again every 250 ms until there is room', async () => {
-    const source = createFakeProductSource(goodRows(1200));
-    const { queue, clock, progress, enqueue } = setUp([], { chunkSize: 1, maxWaitingJobs: 100 });
-    queue.depths = [0, 100, 250, 99];
-    const done = enqueue(source);
-
+  it('nothing is sent and nothing more is read; it is asked again every 50 ms until there is room', async () => {
+    const maxPendingBytes = 4 * CHUNK_BYTES;
+    const { source, queue, clock, progress, enqueue } = setUp({ products: 6, tableSize: 3 }, { maxPendingBytes });
+    // With the chunk that is to be sent there would be five.
+    queue.depths = [4, 100, 3, 0];
+    const done = enqueue();
     await settle();
-    expect(queue.sends).toEqual([500]);
-    expect(progress.at(-1)).toMatchObject({ enqueued: 500, paused: true });
-    expect(source.taken()).toBe(1000);
-    await clock.advance(249);
-    expect(queue.asked()).toBe(2);
+    expect(queue.asked()).toBe(1);
+    expect(progress).toEqual([{ products: 0, rejected: 0, paused: true }]);
+    await clock.advance(49);
+    expect(queue.asked()).toBe(1);
     await clock.advance(1);
-    expect(queue.asked()).toBe(3);
-    expect(queue.sends).toEqual([500]);
-    expect(source.taken()).toBe(1000);
-    await clock.advance(250);
+    expect(queue.asked()).toBe(2);
+    expect(queue.sends).toEqual([]);
+    expect(source.taken()).toBe(3);
+    await clock.advance(50);
+    await done;
+    expect(queue.sends).toEqual([0, 1]);
+    expect(progress.map(({ paused }) => paused)).toEqual([true, true, false, false]);
+  });
 
-    expect((await done).enqueued).toBe(1200);
-    expect(queue.sends).toEqual([500, 500, 200]);
-    expect(progress.at(-1)).toMatchObject({ paused: false });
+  it('it is full with fewer chunks the more bytes each has', async () => {
+    const content = { products: 6, tableSize: 6 };
+    const small = setUp(content, { chunkSize: 3, maxPendingBytes: 5 * CHUNK_BYTES });
+    const large = setUp(content, { chunkSize: 6, maxPendingBytes: 5 * CHUNK_BYTES });
+    for (const { queue } of [small, large]) queue.depths = [2, 1];
+    await small.enqueue();
+    const done = large.enqueue();
+    await settle();
+    expect(large.queue.sends).toEqual([]);
+    await large.clock.advance(50);
+    await done;
+    expect(large.queue.sends).toEqual([0]);
+  });
+
+  it('what is on its way counts as well', async () => {
+    const { queue, clock, enqueue } = setUp({ products: 12 }, { maxPendingBytes: 2 * CHUNK_BYTES });
+    const gate = createGate();
+    queue.depths = [0];
+    queue.transit = () => gate.passed;
+    const done = enqueue();
+    await settle();
+    await clock.advance(200);
+    expect(queue.sends).toEqual([0, 1]);
+    gate.open();
+    while (await clock.advanceToNext());
+    await done;
+    expect(queue.sends).toEqual([0, 1, 2, 3]);
+  });
+
+  it('a chunk that alone is more than all that may wait is sent when nothing waits', async () => {
+    const { queue, clock, enqueue } = setUp({ products: 3 }, { maxPendingBytes: 1 });
+    queue.depths = [1, 0];
+    const done = enqueue();
+    await settle();
+    expect(queue.sends).toEqual([]);
+    await clock.advance(50);
+    await done;
+    expect(queue.sends).toEqual([0]);
   });
 
   it('a signal ends the import, and what was gathered is not sent', async () => {
-    const { queue, clock, stop, enqueue } = setUp(goodRows(2), { maxWaitingJobs: 1 });
+    const { queue, clock, stop, enqueue } = setUp({ products: 2 }, { maxPendingBytes: 1 });
     queue.depths = [5];
     const done = expect(enqueue()).rejects.toMatchObject({ code: 'INTERRUPTED' });
     await settle();
     stop.abort();
-    await clock.advance(250);
+    await clock.advance(50);
     await done;
-    expect(queue.chunks).toEqual([]);
+    expect(queue.sends).toEqual([]);
+  });
+
+  it('a send that fails ends the import: nobody waits for room for what cannot be sent', async () => {
+    const { queue, clock, enqueue } = setUp({ products: 9 }, { maxPendingBytes: 2 * CHUNK_BYTES });
+    const gate = createGate();
+    queue.depths = [0, 1000];
+    queue.transit = () => gate.passed;
+    queue.failure = { chunk: 0, error: OUTAGE };
+    let failure: unknown;
+    enqueue().catch((error: unknown) => {
+      failure = error;
+    });
+    await settle();
+    gate.open();
+    await clock.advance(1000);
+    expect(failure).toBe(OUTAGE);
   });
 });
 
 describe('a signal', () => {
   it('before the import starts lets nothing be sent', async () => {
-    const { queue, stop, enqueue } = setUp(goodRows(5));
+    const { queue, rejects, stop, enqueue } = setUp({ products: 5 });
     stop.abort();
     await expect(enqueue()).rejects.toMatchObject({ code: 'INTERRUPTED', message: 'stopped by a signal' });
-    expect(queue.chunks).toEqual([]);
+    expect(queue.sends).toEqual([]);
+    expect(rejects.end()).toBe('aborted');
   });
 
-  it('between two sends keeps what was sent, and says how to send the rest', async () => {
-    const { queue, stop, enqueue } = setUp([], { chunkSize: 1 });
-    const source = createFakeProductSource(goodRows(1000), (place) => {
-      if (place === 600) stop.abort();
-    });
-    await expect(enqueue(source)).rejects.toMatchObject({
+  it('between two chunks keeps what was sent, and says how to send the rest', async () => {
+    const onTable = (first: number) => {
+      if (first === 600) stop.abort();
+    };
+    const { queue, stop, enqueue } = setUp({ products: 1000, tableSize: 100, onTable }, { chunkSize: 50 });
+    await expect(enqueue()).rejects.toMatchObject({
       code: 'INTERRUPTED',
       message:
-        'stopped by a signal (500 products in 500 jobs were sent; the same command with --run run sends the rest, and no product is in the results twice)',
+        'stopped by a signal (600 products in 12 jobs were sent; the same command sends the rest, and no product is in the results twice)',
     });
-    expect(queue.chunks).toHaveLength(500);
+    expect(sentProducts(queue.store)).toEqual(numbered(600));
+    expect(queue.store.runs.get('run')?.totals).toBeUndefined();
   });
 
-  it('ends an import of nothing but rejected rows as well', async () => {
-    const { stop, enqueue } = setUp([]);
-    const rows = Array.from({ length: 10 }, (_, i) => unreadable(i));
-    const source = createFakeProductSource(rows, () => stop.abort());
-    await expect(enqueue(source)).rejects.toMatchObject({ code: 'INTERRUPTED' });
-    expect(source.taken()).toBeLessThan(10);
+  it('ends an import of which all was sent before as well', async () => {
+    const { queue, enqueue } = setUp({ products: 50 });
+    await enqueue();
+    const run = queue.store.runs.get('run');
+    if (run) run.totals = undefined;
+    const again = setUp({ products: 50, onTable: () => again.stop.abort() }, { store: queue.store });
+    await expect(again.enqueue()).rejects.toMatchObject({ code: 'INTERRUPTED', message: 'stopped by a signal' });
+    expect(again.source.taken()).toBeLessThan(50);
   });
 });
 
 describe('an error of the queue', () => {
-  const outage = new CategorizerError('REDIS_UNAVAILABLE', 'Redis went away', { retryable: true });
-
   it('keeps its code and whether it can be retried, and says how many were sent and how to send the rest', async () => {
-    const { queue, enqueue } = setUp(goodRows(700), { chunkSize: 1, runId: 'night-7' });
-    queue.failure = { send: 1, after: 0, error: outage };
+    const { queue, rejects, enqueue } = setUp({ products: 700 }, { chunkSize: 100 });
+    queue.failure = { chunk: 6, error: OUTAGE };
     await expect(enqueue()).rejects.toMatchObject({
       code: 'REDIS_UNAVAILABLE',
       retryable: true,
-      cause: outage,
+      cause: OUTAGE,
       message:
-        'Redis went away (500 products in 500 jobs were sent; the same command with --run night-7 sends the rest, and no product is in the results twice)',
+        'Redis went away (600 products in 6 jobs were sent; the same command sends the rest, and no product is in the results twice)',
     });
+    expect(queue.store.runs.get('run')?.totals).toBeUndefined();
+    expect(rejects.end()).toBe('aborted');
   });
 
-  it('at the first send says under which run to send again, as a part of it may have arrived', async () => {
-    const { queue, enqueue } = setUp(goodRows(10), { chunkSize: 1, runId: 'night-7' });
-    queue.failure = { send: 0, after: 5, error: outage };
+  it('ends the import soon: what comes after the failed chunk is not sent', async () => {
+    const { source, queue, enqueue } = setUp({ products: 700, tableSize: 10 }, { chunkSize: 10 });
+    queue.failure = { chunk: 1, error: OUTAGE };
+    await expect(enqueue()).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
+    expect(queue.sends.length).toBeLessThan(8);
+    expect(source.taken()).toBeLessThan(100);
+  });
+
+  it('when it is asked how full it is ends the import too', async () => {
+    const { queue, enqueue } = setUp({ products: 700 }, { chunkSize: 100 });
+    let asked = 0;
+    queue.pendingJobs = async () => {
+      if (asked++ === 3) throw OUTAGE;
+      return 0;
+    };
     await expect(enqueue()).rejects.toMatchObject({
       code: 'REDIS_UNAVAILABLE',
-      message: expect.stringContaining('--run night-7'),
+      message: expect.stringContaining('300 products in 3 jobs were sent'),
     });
   });
 
   it('that nobody foresaw travels on unchanged', async () => {
-    const { queue, enqueue } = setUp(goodRows(700), { chunkSize: 1 });
+    const { queue, enqueue } = setUp({ products: 700 }, { chunkSize: 100 });
     const defect = new TypeError('x is not a function');
-    queue.failure = { send: 1, after: 0, error: defect };
+    queue.failure = { chunk: 3, error: defect };
     await expect(enqueue()).rejects.toBe(defect);
+  });
+
+  it('at the end leaves a run that the same command finishes', async () => {
+    const { queue, enqueue } = setUp({ products: 7 });
+    queue.finish = () => Promise.reject(OUTAGE);
+    await expect(enqueue()).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
+    const again = setUp({ products: 7 }, { store: queue.store });
+    expect(await again.enqueue()).toMatchObject({ jobs: 3, products: 7, sentBefore: { jobs: 3, products: 7 } });
+    expect(again.queue.sends).toEqual([]);
+    expect(queue.store.runs.get('run')?.totals).toEqual({ jobs: 3, products: 7, rejected: 0 });
   });
 });
 
 describe('an error before anything was sent', () => {
   it('is told as it is: there is nothing to go on with', async () => {
-    const unreadableFile = new CategorizerError('INPUT_NOT_READABLE', 'cannot read x.csv');
-    const { enqueue } = setUp([]);
-    const source = createFakeProductSource(goodRows(1), () => {
-      throw unreadableFile;
+    const unreadable = new CategorizerError('INPUT_NOT_READABLE', 'cannot read x.csv');
+    const { rejects, enqueue } = setUp({
+      products: 1,
+      onTable: () => {
+        throw unreadable;
+      },
     });
-    await expect(enqueue(source)).rejects.toBe(unreadableFile);
+    await expect(enqueue()).rejects.toBe(unreadable);
+    expect(rejects.end()).toBe('aborted');
   });
 });

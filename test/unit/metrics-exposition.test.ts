@@ -168,6 +168,22 @@ describe('what is counted', () => {
     expect(samples.get('categorizer_confidence_bucket{le="0.6"}')).toBe(1);
   });
 
+  it('is the confidence of every batch, in buckets each of which holds those below it, and the last of which all', async () => {
+    const { metrics, scrape } = setUp();
+    for (const confidence of [0.25, 0.3, 0.85, 0.9999])
+      metrics.batchPredicted(predictions([{ category: 0, confidence }]));
+    const { samples, starting } = await scrape();
+    const buckets = starting('categorizer_confidence_bucket');
+    const counts = buckets.map((name) => samples.get(name) ?? Number.NaN);
+    expect(counts).toEqual(counts.toSorted((a, b) => a - b));
+    expect(buckets.at(-1)).toBe('categorizer_confidence_bucket{le="+Inf"}');
+    expect(counts.at(-1)).toBe(4);
+    expect(samples.get('categorizer_confidence_count')).toBe(4);
+    expect(samples.get('categorizer_confidence_bucket{le="0.4"}')).toBe(2);
+    expect(samples.get('categorizer_confidence_bucket{le="0.999"}')).toBe(3);
+    expect(samples.get('categorizer_confidence_bucket{le="1"}')).toBe(4);
+  });
+
   it('is batches, with their rows, their wait and why they left', async () => {
     const { metrics, scrape } = setUp();
     metrics.batchStarted({ rows: 4096, reason: 'full', waitSeconds: 0.002, origins: [] });

@@ -11,6 +11,7 @@ import {
   createFakePredictor,
   type FakePredictor,
   fakeFeatures,
+  logitsOf,
   type RowKind,
 } from '../support/fake-predictor.ts';
 
@@ -77,7 +78,13 @@ describe('for any arrival of rows, chunks, failures and times', () => {
     readonly ids: readonly number[];
     readonly kinds: readonly RowKind[];
     readonly arrivedAt: number;
-    outcomes: { category: number; confidence: number }[][];
+    outcomes: Outcome[][];
+  }
+
+  interface Outcome {
+    readonly category: number;
+    readonly confidence: number;
+    readonly logits: readonly number[];
   }
 
   async function play({
@@ -98,8 +105,14 @@ describe('for any arrival of rows, chunks, failures and times', () => {
       submitted.push(entry);
       const features = fakeFeatures(ids.map((id, row) => ({ id, kind: rows[row] })));
       void batcher.submit(features, { alone, origin: { jobId: String(i) } }).then(({ predictions }) => {
-        const { categoryIndexes, confidences } = predictions;
-        entry.outcomes.push(ids.map((_, row) => ({ category: categoryIndexes[row], confidence: confidences[row] })));
+        const { categories, categoryIndexes, confidences, logits } = predictions;
+        entry.outcomes.push(
+          ids.map((_, row) => ({
+            category: categoryIndexes[row],
+            confidence: confidences[row],
+            logits: [...logits.subarray(row * categories, (row + 1) * categories)],
+          })),
+        );
         expect(predictions.rows).toBe(ids.length);
       });
     }
@@ -114,8 +127,8 @@ describe('for any arrival of rows, chunks, failures and times', () => {
         for (const { ids, kinds: rowKinds, outcomes } of submitted) {
           const expected = ids.map((id, row) =>
             rowKinds[row] === 'good'
-              ? { category: categoryOf(id), confidence: confidenceOf(id) }
-              : { category: NO_CATEGORY, confidence: Number.NaN },
+              ? { category: categoryOf(id), confidence: confidenceOf(id), logits: logitsOf(id).map(Math.fround) }
+              : { category: NO_CATEGORY, confidence: Number.NaN, logits: Array(3).fill(Number.NaN) },
           );
           expect(outcomes).toEqual([expected]);
         }

@@ -1,6 +1,6 @@
 import type { Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { type Counts, increment } from '../../application/counts.ts';
+import { createCounts, increment } from '../../application/counts.ts';
 import type { FailedJob, QueueDepth, QueueMonitor, RunMonitor, RunProgress } from '../../application/ports.ts';
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
@@ -58,7 +58,7 @@ export function createQueueMonitor(options: {
 
   async function progress(runId: string | undefined): Promise<RunProgress> {
     const counts = await askRedis(() => products.getJobCounts('waiting', 'active', 'delayed', 'prioritized', 'failed'));
-    const byCode: Counts = {};
+    const byCode = createCounts();
     if (counts.failed > 0) {
       for await (const job of failed()) if (runId === undefined || job.runId === runId) increment(byCode, job.code);
     }

@@ -10,6 +10,12 @@ const MEMORY_LIMIT = '96MB';
 /** More threads read no faster than one JavaScript thread takes the rows, and each has buffers of its own. */
 const THREADS = '2';
 
+/**
+ * V8 sees nothing of what a chunk holds outside of its heap, and would let hundreds of them wait for a collection. Memory
+ * that is asked for and never touched makes it look earlier: of 10 million rows the process takes 205 MB and not 275.
+ */
+const CHUNK_WEIGHT = 16;
+
 export type SqlValue = string | number | bigint | boolean | null;
 
 export interface Database {
@@ -18,8 +24,12 @@ export interface Database {
   run(sql: string): Promise<void>;
   /** All rows of a small result. */
   rows(sql: string): Promise<SqlValue[][]>;
-  /** Rows as they come, in chunks of at most 2048. A chunk is to be read before the next one is asked for. */
-  stream(sql: string): AsyncGenerator<DuckDBDataChunk>;
+  /**
+   * Rows as they come, in chunks of at most 2048. A chunk is to be read before the next one is asked for.
+   *
+   * @param rowBytes about how much a row takes
+   */
+  stream(sql: string, rowBytes: number): AsyncGenerator<DuckDBDataChunk>;
   /** May be called twice. Removes the temporary files. */
   close(): Promise<void>;
 }
@@ -77,11 +87,12 @@ export async function openDatabase(stop: AbortSignal): Promise<Database> {
         const reader = await open.runAndReadAll(sql);
         return reader.getRowsJS() as SqlValue[][];
       }),
-    async *stream(sql) {
+    async *stream(sql, rowBytes) {
       const result = await guarded((open) => open.stream(sql));
       for (;;) {
         const chunk = await guarded(() => result.fetchChunk());
         if (!chunk || chunk.rowCount === 0) return;
+        Buffer.allocUnsafeSlow(chunk.rowCount * rowBytes * CHUNK_WEIGHT);
         yield chunk;
       }
     },

@@ -2,17 +2,18 @@
 import { join } from 'node:path';
 import { CategorizerError } from '../../domain/errors.ts';
 import { checkPackedProducts } from '../../domain/packed-products.ts';
-import { type Database, quoteText } from './duckdb.ts';
+import type { Database } from './duckdb.ts';
+import type { HashSet } from './hash-set.ts';
 import { createIdIndex, type IdIndex } from './id-index.ts';
 import { namingInput } from './input-error.ts';
 import { forEachId } from './packed-ids.ts';
-import { idColumns, readIds } from './product-chunks.ts';
+import { HASH_BYTES, idBytes, idColumns, readHashes, readIds } from './product-chunks.ts';
 import { selectFrom } from './relation.ts';
+import { createRepeatedHashes } from './repeated-hashes.ts';
 import type { TableInput } from './table-input.ts';
 import { readTables, type TableReading } from './table-reader.ts';
 
 const MAX_DUPLICATES = 1_000_000;
-const GROUPED_ROWS = 3_000_000;
 
 /** `reject`: none of the rows of such an id is a product. Else the first or the last of them that is valid. */
 export type DuplicatePolicy = 'first' | 'last' | 'reject';
@@ -59,41 +60,44 @@ export async function createDuplicateFilter(
 }
 
 /**
- * Exactly those of all inputs together. DuckDB groups them, part by part: the parts are what fits into its memory, more or
- * less; of all ids of a large import at once it would go to disk, and at some size give up.
+ * Exactly those of all inputs together: first the hashes that stand more than once, and only where there are any the ids
+ * behind them. (DuckDB groups ids as well, but with little memory it gives up on many of them.)
  */
 async function findDuplicates(inputs: readonly TableInput[], reading: TableReading): Promise<IdIndex> {
   const { database, pieces } = reading;
+  const all = inputs.map(({ relation }) => selectFrom(relation, 'id')).join(' UNION ALL ');
+  const repeated = await findRepeatedHashes(all, database);
+  const seen = createIdIndex();
   const duplicates = createIdIndex();
-  const rows = inputs.reduce((sum, input) => sum + input.rows, 0);
-  const parts = Math.ceil(rows / GROUPED_ROWS);
-  const all = parts > 1 ? await selectIdsAgain(inputs, database) : selectIds(inputs);
-  for (let part = 0; part < parts; part++) {
-    const repeated = `SELECT id FROM (${all}) WHERE id <> '' AND hash(id) % ${parts} = ${part}
-      GROUP BY id HAVING count(*) > 1`;
-    for await (const chunk of database.stream(`SELECT ${idColumns(pieces)} FROM (${repeated})`)) {
-      duplicates.add(readIds(chunk, pieces, 0));
-      if (duplicates.size > MAX_DUPLICATES) {
-        throw new CategorizerError(
-          'TOO_MANY_DUPLICATES',
-          `more than ${MAX_DUPLICATES} product ids stand more than once: is --id-column right?`,
-        );
-      }
-    }
+  if (repeated.size === 0) return duplicates;
+  const sql = `SELECT hash(id), ${idColumns(pieces)} FROM (${all}) WHERE id <> ''`;
+  for await (const chunk of database.stream(sql, HASH_BYTES + idBytes(pieces))) {
+    const hashes = readHashes(chunk);
+    const ids = readIds(chunk, pieces, 1);
+    forEachId(ids, (start, end, row) => {
+      if (!repeated.has(hashes[2 * row], hashes[2 * row + 1])) return;
+      // Two ids may have the same hash, however unlikely that is.
+      if (!seen.add(ids, start, end)) duplicates.add(ids, start, end);
+    });
   }
   return duplicates;
 }
 
-function selectIds(inputs: readonly TableInput[]): string {
-  return inputs.map(({ relation }) => selectFrom(relation, 'id')).join(' UNION ALL ');
-}
-
-/** Ids that are to be read more than once: to parse all of a text for each time would take long. */
-async function selectIdsAgain(inputs: readonly TableInput[], database: Database): Promise<string> {
-  if (inputs.every(({ format }) => format === 'parquet')) return selectIds(inputs);
-  const file = quoteText(join(database.directory, 'ids.parquet'));
-  await database.run(`COPY (${selectIds(inputs)}) TO ${file} (FORMAT parquet)`);
-  return `SELECT id FROM read_parquet(${file})`;
+async function findRepeatedHashes(ids: string, database: Database): Promise<HashSet> {
+  const hashes = createRepeatedHashes(join(database.directory, 'hashes'));
+  try {
+    for await (const chunk of database.stream(`SELECT hash(id) FROM (${ids}) WHERE id <> ''`, HASH_BYTES)) {
+      await hashes.add(readHashes(chunk));
+    }
+    const repeated = await hashes.find(MAX_DUPLICATES + 1);
+    if (repeated.size <= MAX_DUPLICATES) return repeated;
+  } finally {
+    await hashes.close();
+  }
+  throw new CategorizerError(
+    'TOO_MANY_DUPLICATES',
+    `more than ${MAX_DUPLICATES} product ids stand more than once: is --id-column right?`,
+  );
 }
 
 async function countValidRows(

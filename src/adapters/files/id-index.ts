@@ -1,10 +1,9 @@
 /** Numbers product ids from 0, without a string for each: there may be a million of them. */
-import { forEachId } from './packed-ids.ts';
 
 export interface IdIndex {
   readonly size: number;
-  /** Adds ids that are not there yet. @param ids as UTF-8, joined by line feeds */
-  add(ids: Uint8Array): void;
+  /** Adds the id that stands in these bytes. @returns whether it was new */
+  add(bytes: Uint8Array, start: number, end: number): boolean;
   /** The number of the id that stands in these bytes, or -1. */
   find(bytes: Uint8Array, start: number, end: number): number;
 }
@@ -34,9 +33,9 @@ export function createIdIndex(): IdIndex {
     return true;
   }
 
-  function insert(source: Uint8Array, start: number, end: number): void {
+  function add(source: Uint8Array, start: number, end: number): boolean {
     const slot = slotOf(source, start, end);
-    if (slots[slot] !== 0) return;
+    if (slots[slot] !== 0) return false;
     const at = starts[size];
     while (at + end - start > bytes.length) bytes = grown(bytes, new Uint8Array(2 * bytes.length));
     bytes.set(source.subarray(start, end), at);
@@ -44,6 +43,7 @@ export function createIdIndex(): IdIndex {
     starts[size] = at + end - start;
     slots[slot] = size;
     if (2 * size >= slots.length) grow();
+    return true;
   }
 
   function grow(): void {
@@ -58,9 +58,7 @@ export function createIdIndex(): IdIndex {
     get size() {
       return size;
     },
-    add(ids) {
-      forEachId(ids, (start, end) => insert(ids, start, end));
-    },
+    add,
     find: (source, start, end) => slots[slotOf(source, start, end)] - 1,
   };
 }

@@ -51,16 +51,43 @@ export async function readContent(file: string, stop: AbortSignal): Promise<Cont
   return { gzip, sha256: hash.digest('hex'), bytes, start: Buffer.concat(start), utf8: isWhole, quotes };
 }
 
-/** The bytes of a file, decompressed. @throws the error of the file system or of gunzip, or the reason of `stop` */
+/**
+ * The bytes of a file, decompressed. A chunk is valid until the next one is asked for.
+ *
+ * @throws the error of the file system or of gunzip, or the reason of `stop`
+ */
 export async function* readBytes({ file, gzip }: Bytes, stop: AbortSignal): AsyncGenerator<Buffer> {
-  const raw = createReadStream(file, { highWaterMark: READ_BYTES, signal: stop });
+  if (!gzip) {
+    yield* readPlain(file, stop);
+    return;
+  }
   // What goes wrong on the way is thrown by the iteration.
-  const stream = gzip ? pipeline(raw, createGunzip({ chunkSize: READ_BYTES }), () => undefined) : raw;
+  const stream = pipeline(
+    createReadStream(file, { signal: stop }),
+    createGunzip({ chunkSize: READ_BYTES }),
+    () => undefined,
+  );
   try {
     for await (const chunk of stream) yield chunk;
   } catch (error) {
     stop.throwIfAborted();
     throw error;
+  }
+}
+
+/** In one buffer: a stream would leave one behind for every read, for the garbage collector to find some day. */
+async function* readPlain(file: string, stop: AbortSignal): AsyncGenerator<Buffer> {
+  const handle = await open(file);
+  try {
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    for (;;) {
+      stop.throwIfAborted();
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await handle.close();
   }
 }
 

@@ -63,7 +63,7 @@ export function createJsonLineScanner(onLine: OnJsonLine): JsonLineScanner {
         restBytes = 0;
         start = end + 1;
       }
-      if (start < chunk.length) rest.push(chunk.subarray(start));
+      if (start < chunk.length) rest.push(Buffer.from(chunk.subarray(start)));
       restBytes += chunk.length - start;
       if (restBytes > MAX_LINE_BYTES) {
         throw new CategorizerError('INPUT_NOT_READABLE', `line ${line} is longer than ${MAX_LINE_BYTES} bytes`);

@@ -7,6 +7,7 @@ import type { ExplainedRow } from './table-input.ts';
 
 /** So many rows are found in one pass over the file. */
 const ROWS_AT_ONCE = 20_000;
+const ROW_BYTES = 200;
 
 export interface ParquetReading {
   /** The file, with `file_row_number` among its columns. */
@@ -51,7 +52,7 @@ async function* explainBatch(
   const sql = `SELECT file_row_number, ${line}, ${id}, to_json(${texts})::VARCHAR FROM ${from}
     WHERE file_row_number BETWEEN ${rows[0]} AND ${rows[rows.length - 1]}
       AND file_row_number IN (SELECT row FROM rejected) ORDER BY file_row_number`;
-  for await (const chunk of database.stream(sql)) {
+  for await (const chunk of database.stream(sql, ROW_BYTES)) {
     for (const [row, raw, productId, values] of chunk.getRows()) {
       const idText = productId === null ? null : String(productId);
       const parsed: unknown = values === null ? null : JSON.parse(String(values));

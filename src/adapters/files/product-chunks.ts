@@ -7,6 +7,7 @@ import { forEachId, LINE_FEED } from './packed-ids.ts';
 /** DuckDB keeps texts of at most so many bytes in the vector itself; longer ones behind a pointer. */
 const INLINE_BYTES = 12;
 const STRING_BYTES = 16;
+export const HASH_BYTES = 8;
 const CARRIAGE_RETURN = 0x0d;
 const ALL_VALID = 0xff;
 /** The largest id that could be valid has 200 characters of 4 bytes; longer ones are cut, and still too long. */
@@ -31,6 +32,17 @@ export function idColumns(pieces: number): string {
     return `array_slice(encode(id), ${start + 1}, ${start + INLINE_BYTES})`;
   });
   return [`CASE WHEN strlen(id) > ${pieces * INLINE_BYTES} THEN id END`, ...slices].join(', ');
+}
+
+/** How many bytes `idColumns` take in a row. */
+export function idBytes(pieces: number): number {
+  return (pieces + 1) * STRING_BYTES;
+}
+
+/** The hashes that stand in the first column, 64 bits each, the lower half first. Valid until the next chunk. */
+export function readHashes(chunk: DuckDBDataChunk): Uint32Array {
+  const data = duckdb.vector_get_data(duckdb.data_chunk_get_vector(chunk.chunk, 0), chunk.rowCount * HASH_BYTES);
+  return new Uint32Array(data.buffer, data.byteOffset, 2 * chunk.rowCount);
 }
 
 /** The columns that `readTable` expects. */

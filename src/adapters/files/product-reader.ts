@@ -88,7 +88,7 @@ export function createProductReader(
           if (counts.rejected > maxRejects) {
             throw new CategorizerError(
               'TOO_MANY_REJECTS',
-              `more rows were rejected than --max-rejects allows (${maxRejects})`,
+              `more rows are rejected than --max-rejects allows (${maxRejects}); enqueue --dry-run without it lists what is wrong with them`,
             );
           }
           rows += table.features.rows;

@@ -3,7 +3,7 @@ import type { ProductTable } from '../../domain/product.ts';
 import type { Database } from './duckdb.ts';
 import { notReadable } from './input-error.ts';
 import { checkUnchanged } from './input-files.ts';
-import { piecesFor, readTable, tableColumns } from './product-chunks.ts';
+import { idBytes, piecesFor, readTable, tableColumns } from './product-chunks.ts';
 import { selectFrom } from './relation.ts';
 import type { TableInput } from './table-input.ts';
 
@@ -20,10 +20,12 @@ export interface TableReading {
 /** @throws CategorizerError `INPUT_NOT_READABLE`, also where the file is another than it was when it was opened */
 export async function* readTables(input: TableInput, reading: TableReading): AsyncGenerator<ProductTable> {
   const { database, width, pieces, stop } = reading;
+  const sql = selectFrom(input.relation, tableColumns(pieces));
+  const rowBytes = width * Float32Array.BYTES_PER_ELEMENT + idBytes(pieces);
   let rows = 0;
   try {
     await checkUnchanged(input.file);
-    for await (const chunk of database.stream(selectFrom(input.relation, tableColumns(pieces)))) {
+    for await (const chunk of database.stream(sql, rowBytes)) {
       const table = readTable(chunk, pieces, width);
       rows += table.features.rows;
       yield table;
