@@ -78,6 +78,7 @@ export async function enqueueProducts(
       progress(true);
       await new Promise<void>((resolve) => clock.after(FULL_QUEUE_PAUSE_MS, resolve));
       throwIfStopped(stop);
+      if (failure) throw failure.error;
     }
   }
 
@@ -89,6 +90,7 @@ export async function enqueueProducts(
     if (before.has(number)) {
       sentBefore.jobs++;
       sentBefore.products += rows;
+      progress(false);
       return;
     }
     await waitForRoom(products.features.values.byteLength + products.ids.byteLength);
@@ -128,7 +130,10 @@ export async function enqueueProducts(
   } catch (error) {
     await settle().catch(() => undefined);
     await rejects.abort();
-    throw sent.jobs > 0 ? saysHowToGoOn(error, sent) : error;
+    if (sent.jobs > 0) throw saysHowToGoOn(error, sent);
+    // What is wrong is the error; that the claim may stay is not.
+    await queue.withdraw(runId).catch(() => undefined);
+    throw error;
   }
 }
 

@@ -208,6 +208,8 @@ export interface ProductQueue {
   enqueue(chunk: OutgoingChunk): Promise<void>;
   /** Remembers that all of the run was sent. */
   finish(runId: string, totals: RunTotals): Promise<void>;
+  /** Gives up the claim where nothing was sent, so that a mended input can have the run id. */
+  withdraw(runId: string): Promise<void>;
 }
 
 /** What became of the products of one result job. */

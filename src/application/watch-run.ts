@@ -4,6 +4,8 @@ import type { Clock, RunMonitor, RunProgress } from './ports.ts';
 
 /** While results are still to come they are looked for after so many milliseconds. */
 const POLL_MS = 50;
+/** Looking takes long where very many jobs have failed: it gets this part of the time. */
+const POLL_SHARE = 0.1;
 
 export interface RunWatch {
   /** Whether more results are to come; resolves when it is time to look again. */
@@ -37,7 +39,9 @@ export function watchRun(
 
   return {
     async more({ results }) {
+      const start = clock.now();
       const progress = await monitor.progress(runId);
+      const took = clock.now() - start;
       last = progress;
       const { begun, totals, collected, failed, unfinishedJobs } = progress;
       const finished = results + collected + Object.values(failed).reduce((sum, count) => sum + count, 0);
@@ -50,7 +54,7 @@ export function watchRun(
       }
       idleWith = mayEnd ? finished : undefined;
       if (!mayEnd) onWait(progress);
-      await new Promise<void>((resolve) => clock.after(POLL_MS, resolve));
+      await new Promise<void>((resolve) => clock.after(Math.max(POLL_MS, took / POLL_SHARE), resolve));
       if (stop.aborted) {
         throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was taken off the queue');
       }

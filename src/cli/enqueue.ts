@@ -144,6 +144,7 @@ function dryRunTarget({ inputs }: FileProductSource, { note }: CommandContext) {
     pendingJobs: async () => 0,
     enqueue: async () => undefined,
     finish: async () => undefined,
+    withdraw: async () => undefined,
   };
   const rejects: RejectSink = {
     async write({ input, line, errors }) {

@@ -25,9 +25,15 @@ export const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
 /** An id has at most so many bytes in UTF-8, its line feed included. */
 const MAX_ID_BYTES = 4 * MAX_PRODUCT_ID_CHARACTERS + 1;
 
-/** How many products of that width fit in a packed chunk for sure. */
+/** Bytes of an outcome in the payload of a result, rounded up for its padding. */
+const OUTCOME_BYTES = 8;
+
+/** How many products of that width fit in a packed chunk for sure, and their outcomes in the payload of its result. */
 export function maxChunkProducts(width: number): number {
-  return Math.max(1, Math.min(MAX_CHUNK_PRODUCTS, Math.floor(MAX_PAYLOAD_BYTES / (4 * width + MAX_ID_BYTES))));
+  return Math.max(
+    1,
+    Math.min(MAX_CHUNK_PRODUCTS, Math.floor(MAX_PAYLOAD_BYTES / (Math.max(4 * width, OUTCOME_BYTES) + MAX_ID_BYTES))),
+  );
 }
 
 /** What a payload lives for, where nobody says otherwise. */

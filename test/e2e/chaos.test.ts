@@ -57,7 +57,7 @@ afterEach(async () => {
 async function enqueueAll(): Promise<void> {
   await producer.addOneByOne(products.slice(0, 10_000), RUN);
   await producer.addChunks(products.slice(10_000, 15_000), 20, RUN);
-  await addPackedChunks(producer, products.slice(15_000), 20, RUN);
+  await addPackedChunks(producer, redis.url, products.slice(15_000), 20, RUN);
 }
 
 async function addWorker(): Promise<WorkerProcess> {

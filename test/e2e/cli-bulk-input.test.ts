@@ -40,6 +40,17 @@ describe('enqueue reads', () => {
     expect(await waitingProducts(queues)).toEqual(accented);
   });
 
+  it.each([',', ';', 'tab'])('a CSV whose header has quoted names, with %s between them', async (delimiter) => {
+    const sign = delimiter === 'tab' ? '\t' : delimiter;
+    const [header, ...rows] = toCsv(products).replaceAll(',', sign).split('\n');
+    const quotedHeader = header.replaceAll(/\w+/g, '"$&"');
+    const file = await workspace.write('c.csv', [quotedHeader, ...rows].join('\n'));
+    const { code, stderr } = await enqueue([file, '--run', 'R']);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    expect(await waitingProducts(queues)).toEqual(products);
+  });
+
   it('Parquet with another id column and features by the prefix of their names', async () => {
     // In the order of their numbers, however the file has them: v_10 comes after v_9.
     const features = Array.from({ length: 16 }, (_, i) => `list_extract(features, ${16 - i}) AS v_${15 - i}`);

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { addPackedChunks } from '../support/bulk-chunks.ts';
 import { PATIENCE } from '../support/cli-live.ts';
 import { addResult, categorized, openQueues, type Queues } from '../support/cli-queues.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
@@ -64,9 +65,11 @@ describe('a Redis that is full', () => {
     expect(await queues.results.getWaitingCount()).toBe(0);
   });
 
-  it('is waited out by a worker, and no job is lost', async () => {
+  it.each(['readable', 'packed'])('is waited out by a worker with %s chunks, and no job is lost', async (form) => {
     const producer = createProducer(redis.url, queues.prefix);
-    await producer.addChunks(makeProducts(40), 4, 'R');
+    const products = makeProducts(40);
+    if (form === 'packed') await addPackedChunks(producer, redis.url, products, 4, 'R');
+    else await producer.addChunks(products, 4, 'R');
     await fill();
     const waiting = await startWorker(queues.env);
     worker = waiting;

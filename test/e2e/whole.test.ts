@@ -91,7 +91,7 @@ describe('30,000 products over all three forms, one in a hundred bad', () => {
     await Promise.all([
       producer.addOneByOne(ones.mixed, 'ones'),
       producer.addChunks(chunks.mixed, CHUNK, 'chunks'),
-      addPackedChunks(producer, packed.mixed, CHUNK, 'packed'),
+      addPackedChunks(producer, env.REDIS_URL, packed.mixed, CHUNK, 'packed'),
     ]);
     await untilDone(producer.queue);
     oneRows = await collectRun('ones', directory, env);

@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis';
 import {
   chunkJobId,
   PACKED_PRODUCTS_JOB,
@@ -54,11 +55,12 @@ export async function waitingProducts(queues: Connections): Promise<TestProduct[
 /** Packed chunks of a producer of the tests' own, which checks nothing. @param products each of the same width */
 export async function addPackedChunks(
   { queue }: Producer,
+  redisUrl: string,
   products: readonly TestProduct[],
   chunkSize: number,
   runId: string,
 ): Promise<void> {
-  const redis = await queue.client;
+  const redis = new Redis(redisUrl);
   const prefix = queue.opts.prefix ?? '';
   for (let start = 0; start < products.length; start += chunkSize) {
     const chunk = products.slice(start, start + chunkSize);
@@ -72,6 +74,7 @@ export async function addPackedChunks(
     const data: PackedProductsJobData = { ...announced, payload: key, width, runId };
     await queue.add(PACKED_PRODUCTS_JOB, data, { jobId });
   }
+  redis.disconnect();
 }
 
 /** The keys of all payloads, of products and of results. */

@@ -81,6 +81,17 @@ export function describeProductQueue(name: string, open: () => Promise<OpenedPro
       await queue.begin('run-1', FINGERPRINT);
     });
 
+    it('gives a run of which nothing was sent to another input once it is withdrawn, and keeps one of which something was', async () => {
+      const { queue } = await open();
+      await queue.begin('empty', 'first');
+      await queue.withdraw('empty');
+      await expect(queue.begin('empty', 'mended')).resolves.toMatchObject({ totals: undefined });
+      await queue.begin('begun', 'first');
+      await queue.enqueue(someChunk(0, 1, 'begun'));
+      await queue.withdraw('begun');
+      await expect(queue.begin('begun', 'mended')).rejects.toMatchObject({ code: 'RUN_CONFLICT' });
+    });
+
     it('knows the size of a run once all of it was sent', async () => {
       const { queue } = await open();
       await queue.begin('run-1', FINGERPRINT);
@@ -132,15 +143,18 @@ export function describeProductQueue(name: string, open: () => Promise<OpenedPro
       expect(totals).toEqual(TOTALS);
     });
 
-    it('leaves the lost chunks of other runs to those', async () => {
-      const { queue, failNext } = await open();
-      await queue.begin('run-1', FINGERPRINT);
-      await queue.begin('run', FINGERPRINT);
-      await queue.enqueue(someChunk(1, 1, 'run-1'));
-      await queue.enqueue(someChunk(1, 1, 'run'));
-      await failNext('PAYLOAD_MISSING');
-      expect((await queue.begin('run', FINGERPRINT)).has(1)).toBe(true);
-      expect((await queue.begin('run-1', FINGERPRINT)).has(1)).toBe(false);
-    });
+    it.each(['run', 'run-2', 'run-1-1'])(
+      'leaves the lost chunks of other runs to those: run-1 to itself, not to %s',
+      async (other) => {
+        const { queue, failNext } = await open();
+        for (const runId of ['run-1', other]) {
+          await queue.begin(runId, FINGERPRINT);
+          await queue.enqueue(someChunk(1, 1, runId));
+        }
+        await failNext('PAYLOAD_MISSING');
+        expect((await queue.begin(other, FINGERPRINT)).has(1)).toBe(true);
+        expect((await queue.begin('run-1', FINGERPRINT)).has(1)).toBe(false);
+      },
+    );
   });
 }

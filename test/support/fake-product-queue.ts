@@ -46,8 +46,8 @@ export function createFakeProductQueue(
   const chunkOf = (runId: string, number: number) =>
     store.chunks.find((chunk) => chunk.runId === runId && chunk.number === number);
 
-  /** As the real one does: so that they are sent again. @returns whether there were any */
-  function forgetLostChunks(runId: string, run: StoredRun): boolean {
+  /** As the real one does: so that they are sent again. */
+  function forgetLostChunks(runId: string, run: StoredRun): void {
     const lost = store.chunks.filter((chunk) => chunk.runId === runId && store.failed.get(chunk) === 'PAYLOAD_MISSING');
     if (lost.length > 0) run.totals = undefined;
     for (const chunk of lost) {
@@ -55,7 +55,6 @@ export function createFakeProductQueue(
       store.failed.delete(chunk);
     }
     store.chunks = store.chunks.filter((chunk) => !lost.includes(chunk));
-    return lost.length > 0;
   }
 
   const queue: FakeProductQueue = {
@@ -92,6 +91,9 @@ export function createFakeProductQueue(
       await crash.point('finish');
       const run = store.runs.get(runId);
       if (run) run.totals = totals;
+    },
+    async withdraw(runId) {
+      if (store.runs.get(runId)?.sent.size === 0) store.runs.delete(runId);
     },
   };
   return queue;

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { payloadKeyStart } from '../../contract/index.ts';
-import { CategorizerError } from '../../domain/errors.ts';
+import { CategorizerError, messageOf } from '../../domain/errors.ts';
 
 /** The binary values beside the jobs. Only keys of this prefix are touched, whatever a job says. */
 export interface Payloads {
@@ -19,12 +19,22 @@ export function createPayloads(options: {
 }): Payloads {
   const { connection, prefix, ttlHours } = options;
   const isPayload = (key: string) => key.startsWith(payloadKeyStart(prefix));
+
+  async function getBytes(key: string): Promise<Buffer | null> {
+    try {
+      return await connection.getBuffer(key);
+    } catch (error) {
+      if (!messageOf(error).startsWith('WRONGTYPE')) throw error;
+      throw new CategorizerError('INVALID_JOB', `payload: the key ${key} holds no payload`);
+    }
+  }
+
   return {
     async read(key) {
       if (!isPayload(key)) {
         throw new CategorizerError('INVALID_JOB', `payload: expected a key below ${payloadKeyStart(prefix)}`);
       }
-      const payload = await connection.getBuffer(key);
+      const payload = await getBytes(key);
       if (payload) return payload;
       throw new CategorizerError('PAYLOAD_MISSING', `there is no payload ${key} (any more): send the chunk again`);
     },

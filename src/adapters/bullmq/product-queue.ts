@@ -14,7 +14,7 @@ import {
 import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
 import type { Payloads } from './payloads.ts';
-import { RUN_MEMORY_SECONDS, readTotals, runKey, sentKey } from './run-memory.ts';
+import { RUN_MEMORY_SECONDS, readTotals, runKey, sentKey, TOTALS_FIELDS } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
 /**
@@ -65,6 +65,8 @@ export function createProductQueue(options: {
     for (const id of mine) {
       const job = await askRedis(() => queue.getJob(id));
       if (!job || parseFailedReason(job.failedReason ?? '').code !== 'PAYLOAD_MISSING') continue;
+      // In this order: killed in between, the next call still knows that the run is not complete.
+      await askRedis(() => connection.hdel(runKey(prefix, runId), ...TOTALS_FIELDS));
       await askRedis(() => connection.setbit(sentKey(prefix, runId), numberOf(runId, id) ?? 0, 0));
       await askRedis(() => job.remove());
       found = true;
@@ -98,6 +100,10 @@ export function createProductQueue(options: {
       pipeline.hset(runKey(prefix, runId), totals);
       pipeline.expire(runKey(prefix, runId), RUN_MEMORY_SECONDS);
       await askRedis(() => execAll(pipeline));
+    },
+    async withdraw(runId) {
+      const sent = await askRedis(() => connection.exists(sentKey(prefix, runId)));
+      if (sent === 0) await askRedis(() => connection.del(runKey(prefix, runId)));
     },
     close: () => queue.close(),
   };

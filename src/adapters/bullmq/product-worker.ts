@@ -160,7 +160,7 @@ async function toProductJob(job: Job, payloads: Payloads): Promise<ProductJob> {
 }
 
 async function readContent(parsed: ParsedJob, payloads: Payloads): Promise<JobContent> {
-  if (parsed.form !== 'packed') return parsed;
+  if (parsed.form !== 'packed') return { form: parsed.form, products: parsed.products };
   const payload = await payloads.read(parsed.packed.payload);
   return { form: 'packed', products: unpackProducts(payload, parsed.packed) };
 }

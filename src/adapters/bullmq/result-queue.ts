@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { CategorizedProducts, CollectedResult, Logger, ResultKey, ResultQueue } from '../../application/ports.ts';
 import {
   type CategoryResultData,
+  type PackedCategoriesResultData,
   type ProductOutcome,
   parseResult,
   RESULT_QUEUE,
@@ -33,7 +34,7 @@ export function createResultQueue(options: {
   queue.on('error', () => undefined);
   /** Payload keys of packed results by result id, for their removal. */
   const payloadKeys = new Map<string, string>();
-  let unreadable = 0;
+  const unreadable = new Set<string>();
 
   async function* read(
     runId: string | undefined,
@@ -74,8 +75,12 @@ export function createResultQueue(options: {
       return await toCollectedResult(job);
     } catch (error) {
       if (!(error instanceof CategorizerError) || error.retryable) throw error;
+      const key = { resultId: job.id ?? '', runId: runIdOf(job.data) };
+      // The second result of a job, whose payload went with the first: it is to be dropped, not to be read.
+      if ((await collectedBefore([key])).size > 0)
+        return { ...key, jobId: '', modelVersion: '', products: NO_PRODUCTS };
       logger.warn({ resultId: job.id, code: error.code, reason: error.message }, 'a result cannot be read; left there');
-      unreadable++;
+      unreadable.add(job.id ?? '');
       return undefined;
     }
   }
@@ -92,6 +97,8 @@ export function createResultQueue(options: {
     const { payload: key, count: rows, categories, rejects } = parsed.data;
     payloadKeys.set(resultId, key);
     const outcomes = unpackOutcomes(await askRedis(() => payloads.read(key)), parsed.data);
+    const problem = contradiction(parsed.data, outcomes.categoryIndexes);
+    if (problem) throw new CategorizerError('INVALID_JOB', problem);
     return { ...origin, products: { rows, categories, rejects, ...outcomes } };
   }
 
@@ -116,14 +123,14 @@ export function createResultQueue(options: {
     await askRedis(() => payloads.remove(results.flatMap(({ resultId }) => payloadKeys.get(resultId) ?? [])));
   }
 
-  return { read, unreadable: () => unreadable, collectedBefore, remove, close: () => queue.close() };
+  return { read, unreadable: () => unreadable.size, collectedBefore, remove, close: () => queue.close() };
 }
 
 /** Without looking closely: what is on the queue may be anything. */
 function productsIn(job: Job | undefined): number {
   const { results, count } = job?.data ?? {};
   if (Array.isArray(results)) return results.length;
-  return Number.isInteger(count) ? count : 1;
+  return Number.isInteger(count) ? Math.max(1, count) : 1;
 }
 
 function byRun(results: readonly ResultKey[]): Map<string | undefined, string[]> {
@@ -134,6 +141,24 @@ function byRun(results: readonly ResultKey[]): Map<string | undefined, string[]>
     else groups.set(runId, [resultId]);
   }
   return groups;
+}
+
+const NO_PRODUCTS = fromOutcomes([]);
+
+/** What cannot be true of a packed result, although each part of it has its form. */
+function contradiction(
+  { count, categories, rejects }: PackedCategoriesResultData,
+  categoryIndexes: Uint16Array,
+): string | undefined {
+  const unknown = categoryIndexes.find((index) => index !== NO_CATEGORY && index >= categories.length);
+  if (unknown !== undefined) return `category index ${unknown} stands for none of ${categories.length} categories`;
+  const outside = rejects.find(({ row }) => row >= count);
+  return outside && `row ${outside.row} is rejected, and there are ${count}`;
+}
+
+/** Without looking closely: what is on the queue may be anything. */
+function runIdOf(data: { runId?: unknown } | null): string | undefined {
+  return typeof data?.runId === 'string' ? data.runId : undefined;
 }
 
 function fromPrediction({ productId, category, confidence }: CategoryResultData): CategorizedProducts {

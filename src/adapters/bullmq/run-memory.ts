@@ -20,6 +20,9 @@ export function collectedKey(prefix: string, runId: string | undefined): string 
   return `${prefix}:collected:${runId ?? ''}`;
 }
 
+/** The fields of a run's hash that say that all of it was sent. */
+export const TOTALS_FIELDS = ['jobs', 'products', 'rejected'] as const satisfies (keyof RunTotals)[];
+
 /** @param record the hash of a run, empty where there is none */
 export function readTotals(record: Readonly<Record<string, string>>): RunTotals | undefined {
   const { jobs, products, rejected } = record;

@@ -1,12 +1,13 @@
 /** Which columns of a table are the id and the features: as the user says, or by name. */
 import { CategorizerError } from '../../domain/errors.ts';
 
+const MAX_SHOWN = 40;
+const MAX_COLUMNS = 100_000;
+
 export interface Column {
   readonly name: string;
   /** Whether its values are arrays of numbers. */
   readonly array: boolean;
-  /** How long they are, where the type says it. */
-  readonly length?: number;
 }
 
 export interface ColumnOptions {
@@ -30,7 +31,7 @@ export type FeatureColumns = { readonly array: string } | { readonly each: reado
  */
 export function chooseColumns(columns: readonly Column[], options: ColumnOptions): ChosenColumns {
   const id = chooseId(columns, options.idColumn);
-  return { id, features: checkWidth(columns, chooseFeatures(columns, options), options.width) };
+  return { id, features: checkWidth(chooseFeatures(columns, options), options.width) };
 }
 
 function chooseId(columns: readonly Column[], said: string | undefined): string {
@@ -75,16 +76,9 @@ function prefixedNames(columns: readonly Column[], prefix: string): string[] {
   return names.sort((a, b) => Number(ends.get(a)) - Number(ends.get(b)));
 }
 
-function checkWidth(columns: readonly Column[], features: FeatureColumns, width: number): FeatureColumns {
-  if ('array' in features) {
-    const length = columns.find(({ name }) => name === features.array)?.length ?? width;
-    if (length === width) return features;
-    throw new CategorizerError(
-      'WRONG_WIDTH',
-      `the model expects ${width} features, column ${features.array} has ${length}`,
-    );
-  }
-  if (features.each.length === width) return features;
+/** How long arrays are is seen row by row. */
+function checkWidth(features: FeatureColumns, width: number): FeatureColumns {
+  if ('array' in features || features.each.length === width) return features;
   const { each } = features;
   const names = each.length > 1 ? `${each[0]} to ${each[each.length - 1]}` : each[0];
   throw new CategorizerError(
@@ -103,6 +97,3 @@ function missing(wanted: string, columns: readonly Column[]): CategorizerError {
   const shown = names.slice(0, MAX_SHOWN).join(', ') + (names.length > MAX_SHOWN ? ', …' : '');
   return new CategorizerError('INPUT_NOT_READABLE', `no column ${wanted} among: ${shown}`);
 }
-
-const MAX_SHOWN = 40;
-const MAX_COLUMNS = 100_000;

@@ -1,5 +1,5 @@
 /** How a CSV file is written: told from its first lines, or said by the user. */
-import { parse } from 'csv-parse/sync';
+import { CsvError, parse } from 'csv-parse/sync';
 import { CategorizerError } from '../../domain/errors.ts';
 
 export interface CsvHeader {
@@ -27,10 +27,20 @@ function csvParseOptions(delimiter: string) {
 /** Of the usual delimiters the one with which the header has the id column, else the one with most columns. */
 export function detectDelimiter(sample: string, idColumn: string | undefined): string {
   const wanted = idColumn === undefined ? ID_COLUMNS : [idColumn];
-  const headers = DELIMITERS.map((delimiter) => ({ delimiter, names: parseHeader(sample, delimiter).names }));
+  const headers = DELIMITERS.map((delimiter) => ({ delimiter, names: guessNames(sample, delimiter) }));
   const withId = headers.filter(({ names }) => wanted.some((name) => names.includes(name)));
   const candidates = withId.length > 0 ? withId : headers;
   return candidates.reduce((best, next) => (next.names.length > best.names.length ? next : best)).delimiter;
+}
+
+/** With a delimiter that is another than that of the file, quotes may stand where none can be read. */
+function guessNames(sample: string, delimiter: string): readonly string[] {
+  try {
+    return parseHeader(sample, delimiter).names;
+  } catch (error) {
+    if (error instanceof CsvError) return [];
+    throw error;
+  }
 }
 
 /** @throws CategorizerError `INPUT_NOT_READABLE` where two columns have the same name */

@@ -89,7 +89,7 @@ function readCsv(
   options: { readonly encoding: Encoding; readonly quotes: boolean },
 ): string {
   const types = Array.from({ length: columns }, (_, i) => `c${i}: 'VARCHAR'`);
-  return `read_csv(${quoteText(file)}, auto_detect = false, header = true, columns = {${types.join(', ')}},
+  return `read_csv(${quoteText(file)}, auto_detect = false, hive_partitioning = false, header = true, columns = {${types.join(', ')}},
     delim = ${quoteText(delimiter)}, quote = '"', escape = '"', comment = '', strict_mode = true,
     encoding = ${quoteText(options.encoding)}, compression = '${gzip ? 'gzip' : 'none'}',
     max_line_size = ${2 * maxBytes}, buffer_size = ${4 * maxBytes}, parallel = ${!options.quotes})`;

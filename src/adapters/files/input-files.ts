@@ -1,17 +1,19 @@
 /** From what the user names to files that can be read more than once. */
 import { createReadStream, createWriteStream, type Stats } from 'node:fs';
 
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { stat, symlink } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Database, quoteText } from './duckdb.ts';
 import { namingInput, notReadable } from './input-error.ts';
 
+const GLOB = /[*?[]/;
+
 export interface InputFile {
   /** As it was given; `-` is standard input. */
   readonly path: string;
-  /** What is read: the same, or a copy of what can be read only once. */
+  /** What is read: the same, a link to it, or a copy of what can be read only once. */
   readonly file: string;
   readonly size: number;
   readonly modified: number;
@@ -26,33 +28,36 @@ export async function findInputFiles(
   const files: InputFile[] = [];
   for (const given of paths) {
     for (const path of await expand(given, database)) {
-      const copy = join(database.directory, `input-${files.length}`);
-      files.push(await namingInput(path, stop, () => openInputFile(path, copy, stop)));
+      const place = join(database.directory, `input-${files.length}`);
+      files.push(await namingInput(path, stop, () => openInputFile(path, place, stop)));
     }
   }
   return files;
 }
 
-/** A source is read twice: what it was at first it must be still. */
-export async function checkUnchanged({ path, file, size, modified }: InputFile): Promise<void> {
+/** A source is read more than once: what it was at first it must be still. */
+export async function checkUnchanged({ file, size, modified }: InputFile): Promise<void> {
   const stats = await statOf(file);
   if (stats?.size === size && stats.mtimeMs === modified) return;
-  throw notReadable(path, new Error('it was changed while it was read'));
+  throw new Error('it was changed while it was read');
 }
 
 /** A path that exists is meant as it stands, even with a * in its name. */
 async function expand(path: string, database: Database): Promise<string[]> {
-  if (path === '-' || !/[*?[]/.test(path) || (await statOf(path))) return [path];
+  if (path === '-' || !GLOB.test(path) || (await statOf(path))) return [path];
   const found = await database.rows(`SELECT file FROM glob(${quoteText(path)}) ORDER BY file`);
   if (found.length === 0) throw notReadable(path, new Error('no file matches it'));
   return found.map(([file]) => String(file));
 }
 
-async function openInputFile(path: string, copy: string, stop: AbortSignal): Promise<InputFile> {
+/** @param place for a copy or a link */
+async function openInputFile(path: string, place: string, stop: AbortSignal): Promise<InputFile> {
   const before = path === '-' ? undefined : await stat(path);
   if (before?.isDirectory()) throw new Error('it is a directory');
-  const file = before?.isFile() ? path : copy;
-  if (file === copy) await copyStream(path === '-' ? process.stdin : createReadStream(path), copy, stop);
+  const file = before?.isFile() && !GLOB.test(path) ? resolve(path) : place;
+  if (!before?.isFile()) await copyStream(path === '-' ? process.stdin : createReadStream(path), place, stop);
+  // DuckDB would look for what matches it.
+  else if (file === place) await symlink(resolve(path), place);
   const { size, mtimeMs } = await stat(file);
   return { path, file, size, modified: mtimeMs };
 }

@@ -36,10 +36,8 @@ export async function makeReadableLines(
     delimiters ||= text.includes(NO_DELIMITER);
   });
   for await (const chunk of readBytes(source, stop)) scanner.push(chunk);
-  const { records, blank, bytes, crlf, returns } = scanner.end();
-  // The last line need not have an end.
-  const mixed = returns || (crlf > 0 && crlf < records - 1);
-  const asItIs = content.utf8 && !content.start.toString('utf8').startsWith(BOM) && blank === 0 && !mixed;
+  const { records, blank, bytes, returns } = scanner.end();
+  const asItIs = content.utf8 && !content.start.toString('utf8').startsWith(BOM) && blank === 0 && !returns;
   if (asItIs && !delimiters) return { source, rows: records, bytes };
   await writeRepaired(source, copy, stop);
   return { source: { file: copy, gzip: false }, rows: records, bytes };

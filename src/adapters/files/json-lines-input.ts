@@ -63,7 +63,7 @@ function parseObject(line: string): object {
 function readLines({ source, bytes }: ReadableLines): string {
   const { file, gzip } = source;
   const lineBytes = Math.max(bytes + 1, MIN_LINE_BYTES);
-  return `read_csv(${quoteText(file)}, auto_detect = false, header = false, columns = {line: 'VARCHAR'},
+  return `read_csv(${quoteText(file)}, auto_detect = false, hive_partitioning = false, header = false, columns = {line: 'VARCHAR'},
     delim = '${NO_DELIMITER}', quote = '', escape = '', comment = '', strict_mode = true,
     compression = '${gzip ? 'gzip' : 'none'}', max_line_size = ${2 * lineBytes}, buffer_size = ${4 * lineBytes})`;
 }

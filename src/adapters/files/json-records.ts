@@ -18,9 +18,7 @@ export interface JsonLineTotals {
   blank: number;
   /** Of the longest line. */
   bytes: number;
-  /** Lines that end with CRLF. */
-  crlf: number;
-  /** Carriage returns inside of lines. */
+  /** Whether there are carriage returns elsewhere than at the end of every line. */
   returns: boolean;
 }
 
@@ -32,16 +30,19 @@ export interface JsonLineScanner {
 
 /** Lines end at line feeds only: JSON texts may hold all other separators. */
 export function createJsonLineScanner(onLine: OnJsonLine): JsonLineScanner {
-  const totals: JsonLineTotals = { records: 0, blank: 0, bytes: 0, crlf: 0, returns: false };
+  const totals: JsonLineTotals = { records: 0, blank: 0, bytes: 0, returns: false };
   let rest: Buffer[] = [];
   let restBytes = 0;
   let line = 1;
+  let crlf = 0;
 
-  function take(whole: Buffer): void {
+  function take(whole: Buffer, ended: boolean): void {
     const start = line === 1 && whole.indexOf(BOM) === 0 ? BOM.length : 0;
-    const hasReturn = whole[whole.length - 1] === CARRIAGE_RETURN;
+    const hasReturn = ended && whole[whole.length - 1] === CARRIAGE_RETURN;
     const text = whole.subarray(start, hasReturn ? whole.length - 1 : whole.length);
-    if (hasReturn) totals.crlf++;
+    if (hasReturn) crlf++;
+    // All of them, or none.
+    if (ended && crlf !== 0 && crlf !== line) totals.returns = true;
     totals.bytes = Math.max(totals.bytes, text.length);
     totals.returns ||= text.includes(CARRIAGE_RETURN);
     if (isBlank(text)) {
@@ -58,7 +59,7 @@ export function createJsonLineScanner(onLine: OnJsonLine): JsonLineScanner {
       let start = 0;
       for (let end = chunk.indexOf(LINE_FEED); end >= 0; end = chunk.indexOf(LINE_FEED, start)) {
         const last = chunk.subarray(start, end);
-        take(rest.length > 0 ? Buffer.concat([...rest, last]) : last);
+        take(rest.length > 0 ? Buffer.concat([...rest, last]) : last, true);
         rest = [];
         restBytes = 0;
         start = end + 1;
@@ -70,7 +71,7 @@ export function createJsonLineScanner(onLine: OnJsonLine): JsonLineScanner {
       }
     },
     end() {
-      if (restBytes > 0) take(Buffer.concat(rest));
+      if (restBytes > 0) take(Buffer.concat(rest), false);
       return totals;
     },
   };

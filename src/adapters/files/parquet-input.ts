@@ -16,7 +16,8 @@ export async function openParquet(
 ): Promise<TableInput> {
   // It is read from its end, which a gzipped file does not give.
   if (content.gzip) await pipeline(readBytes({ file: file.file, gzip: true }, stop), createWriteStream(copy));
-  const path = quoteText(content.gzip ? copy : file.file);
+  // Directories named like key=value would give columns more.
+  const path = `${quoteText(content.gzip ? copy : file.file)}, hive_partitioning = false`;
   const described = await database.rows(`SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet(${path}))`);
   const all = described.map(([name, type]) => toColumn(String(name), String(type)));
   const columns = chooseColumns(all, options);
@@ -37,10 +38,9 @@ export async function openParquet(
   };
 }
 
-/** Lists and arrays are written as INTEGER[] and FLOAT[16]. */
+/** Lists are written as INTEGER[]. */
 function toColumn(name: string, type: string): Column {
-  const [, length] = /\[(\d*)\]$/.exec(type) ?? [];
-  return { name, array: length !== undefined, length: length ? Number(length) : undefined };
+  return { name, array: type.endsWith(']') };
 }
 
 function toFloats(features: FeatureColumns, width: number): string {

@@ -77,7 +77,8 @@ export function createProductReader(
 
   return {
     async *products() {
-      const reading = { database, width, stop, pieces: await guessPieces(inputs, database) };
+      const pieces = await guessPieces(inputs, { database, width, stop });
+      const reading = { database, width, stop, pieces };
       duplicates = await createDuplicateFilter(inputs, onDuplicate, reading);
       for (const input of inputs) {
         const readBefore = read;

@@ -1,7 +1,7 @@
 /** Reads all rows of an input, valid or not, in tables of their order. */
 import type { ProductTable } from '../../domain/product.ts';
 import type { Database } from './duckdb.ts';
-import { notReadable } from './input-error.ts';
+import { namingInput, notReadable } from './input-error.ts';
 import { checkUnchanged } from './input-files.ts';
 import { idBytes, piecesFor, readTable, tableColumns } from './product-chunks.ts';
 import { selectFrom } from './relation.ts';
@@ -40,11 +40,15 @@ export async function* readTables(input: TableInput, reading: TableReading): Asy
 }
 
 /** In how many pieces the first ids can be read; what comes later is hardly longer. */
-export async function guessPieces(inputs: readonly TableInput[], database: Database): Promise<number> {
+export async function guessPieces(
+  inputs: readonly TableInput[],
+  { database, stop }: Omit<TableReading, 'pieces'>,
+): Promise<number> {
   let pieces = 1;
-  for (const { relation } of inputs) {
+  for (const { file, relation } of inputs) {
     const first = `(${selectFrom(relation, 'id')} LIMIT ${SAMPLED_ROWS})`;
-    const [[longest]] = await database.rows(`SELECT max(strlen(id)) FROM ${first}`);
+    const sql = `SELECT max(strlen(id)) FROM ${first}`;
+    const [[longest]] = await namingInput(file.path, stop, () => database.rows(sql));
     pieces = Math.max(pieces, piecesFor(Number(longest ?? 0)));
   }
   return pieces;
