@@ -11,7 +11,7 @@ import {
 import type { RejectedRow } from '../../src/application/ports.ts';
 import { unpackIds } from '../../src/domain/packed-products.ts';
 
-export interface TestRow {
+interface TestRow {
   readonly id: string;
   readonly features: readonly number[];
 }
@@ -64,7 +64,7 @@ export const csvStyle: fc.Arbitrary<CsvStyle> = fc
   })
   .filter(({ delimiter, decimal }) => delimiter !== decimal);
 
-export function csvHeader(width: number): string[] {
+function csvHeader(width: number): string[] {
   return ['product_id', ...Array.from({ length: width }, (_, i) => `f${i}`)];
 }
 
@@ -107,7 +107,7 @@ export function gzipped(content: string | Uint8Array): Uint8Array {
   return gzipSync(content);
 }
 
-export function quoted(text: string): string {
+function quoted(text: string): string {
   return `"${text.replaceAll('"', '""')}"`;
 }
 

@@ -12,7 +12,7 @@ const MAX_LINE_BYTES = 1 << 22;
 export type OnJsonLine = (text: Buffer, line: number) => void;
 
 /** What was seen on the way. */
-export interface JsonLineTotals {
+interface JsonLineTotals {
   /** Lines that are not blank. */
   records: number;
   blank: number;

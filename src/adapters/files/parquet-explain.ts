@@ -7,13 +7,18 @@ import type { ExplainedRow } from './table-input.ts';
 
 /** So many rows are found in one pass over the file. */
 const ROWS_AT_ONCE = 20_000;
-const ROW_BYTES = 200;
+const ROW_BYTES = 1000;
+
+export interface ParquetColumn extends Column {
+  /** Whether its values are numbers, which need no quotes. */
+  readonly number: boolean;
+}
 
 export interface ParquetReading {
   /** The file, with `file_row_number` among its columns. */
   readonly from: string;
   /** All columns of the file. */
-  readonly all: readonly Column[];
+  readonly all: readonly ParquetColumn[];
   /** The product id as SQL. */
   readonly id: string;
   readonly columns: ChosenColumns;
@@ -47,7 +52,7 @@ async function* explainBatch(
     'array' in features
       ? `CAST(${quoteName(features.array)} AS VARCHAR[])`
       : `[${features.each.map((name) => `CAST(${quoteName(name)} AS VARCHAR)`).join(', ')}]`;
-  const line = all.map(({ name }) => csvCell(`CAST(${quoteName(name)} AS VARCHAR)`)).join(` || ',' || `);
+  const line = all.map(csvCell).join(` || ',' || `);
   await database.run(`CREATE OR REPLACE TEMP TABLE rejected AS SELECT unnest([${rows.join(', ')}]::BIGINT[]) AS row`);
   const sql = `SELECT file_row_number, ${line}, ${id}, to_json(${texts})::VARCHAR FROM ${from}
     WHERE file_row_number BETWEEN ${rows[0]} AND ${rows[rows.length - 1]}
@@ -64,7 +69,9 @@ async function* explainBatch(
 }
 
 /** A value as a cell of CSV. */
-function csvCell(text: string): string {
+function csvCell({ name, number }: ParquetColumn): string {
+  const text = `CAST(${quoteName(name)} AS VARCHAR)`;
+  if (number) return `coalesce(${text}, '')`;
   return `coalesce(CASE WHEN regexp_matches(${text}, '[",\\r\\n]') THEN '"' || replace(${text}, '"', '""') || '"' ELSE ${text} END, '')`;
 }
 

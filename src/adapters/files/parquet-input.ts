@@ -1,10 +1,10 @@
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { type Column, chooseColumns, type FeatureColumns } from './columns.ts';
+import { chooseColumns, type FeatureColumns } from './columns.ts';
 import { quoteName, quoteText } from './duckdb.ts';
 import { type Content, readBytes } from './input-content.ts';
 import type { InputFile } from './input-files.ts';
-import { explainParquet } from './parquet-explain.ts';
+import { explainParquet, type ParquetColumn } from './parquet-explain.ts';
 import type { InputContext, TableInput, TableOptions } from './table-input.ts';
 
 /** @throws CategorizerError `INPUT_NOT_READABLE`, or `WRONG_WIDTH` */
@@ -39,8 +39,12 @@ export async function openParquet(
 }
 
 /** Lists are written as INTEGER[]. */
-function toColumn(name: string, type: string): Column {
-  return { name, array: type.endsWith(']') };
+function toColumn(name: string, type: string): ParquetColumn {
+  return {
+    name,
+    array: type.endsWith(']'),
+    number: /^(\w*INT|INTEGER|UINTEGER|FLOAT|DOUBLE|DECIMAL\(.*\))$/.test(type),
+  };
 }
 
 function toFloats(features: FeatureColumns, width: number): string {
