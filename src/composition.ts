@@ -7,8 +7,8 @@ import { createQueueMonitor } from './adapters/bullmq/queue-monitor.ts';
 import { redisProblem } from './adapters/bullmq/redis-health.ts';
 import { createResultPublisher } from './adapters/bullmq/result-publisher.ts';
 import { createResultQueue } from './adapters/bullmq/result-queue.ts';
-import type { FileProductSource, SourceOptions } from './adapters/files/product-source.ts';
-import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/result-file.ts';
+import type { FileProductSource, SourceOptions } from './adapters/files/products/product-source.ts';
+import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/results/result-file.ts';
 import { createHttpServer } from './adapters/http/http-server.ts';
 import { readManifest } from './adapters/onnx/model-files.ts';
 import { createOnnxPredictor } from './adapters/onnx/onnx-predictor.ts';
@@ -38,9 +38,9 @@ import { createLogger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
 import { enqueueTracer, startTracing } from './observability/tracing.ts';
 
-export type { FileProductSource, InputFormat } from './adapters/files/product-source.ts';
-export { createRejectFiles } from './adapters/files/reject-files.ts';
-export type { OutputFormat } from './adapters/files/result-file.ts';
+export type { FileProductSource, InputFormat } from './adapters/files/products/product-source.ts';
+export { createRejectFiles } from './adapters/files/products/reject-files.ts';
+export type { OutputFormat } from './adapters/files/results/result-file.ts';
 
 export const systemClock: Clock = {
   now: () => performance.now(),
@@ -291,7 +291,7 @@ export async function readModelWidth(config: Config): Promise<number> {
 /** @throws CategorizerError `INPUT_NOT_READABLE`, `WRONG_WIDTH`, or what `stop` was aborted with */
 export async function openProductSource(options: SourceOptions): Promise<FileProductSource> {
   // Loaded only when used: DuckDB takes time and memory that a worker has no use for.
-  const adapter = await import('./adapters/files/product-source.ts');
+  const adapter = await import('./adapters/files/products/product-source.ts');
   return adapter.openProductSource(options);
 }
 

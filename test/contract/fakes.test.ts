@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createResultFile, type OutputFormat } from '../../src/adapters/files/result-file.ts';
+import { createResultFile, type OutputFormat } from '../../src/adapters/files/results/result-file.ts';
 import type { ResultFile } from '../../src/application/ports.ts';
 import { unpackIds } from '../../src/domain/packed-products.ts';
 import { createFakeProductQueue } from '../support/fake-product-queue.ts';

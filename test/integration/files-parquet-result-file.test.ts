@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createResultFile } from '../../src/adapters/files/result-file.ts';
+import { createResultFile } from '../../src/adapters/files/results/result-file.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
 import { queryParquet, readRows, result, rowsOf, type WrittenResult } from '../support/files-results.ts';
 

@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { appendFile, mkdir, readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openProductSource, type SourceOptions } from '../../src/adapters/files/product-source.ts';
+import { openProductSource, type SourceOptions } from '../../src/adapters/files/products/product-source.ts';
 import { CategorizerError } from '../../src/domain/errors.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
 import { gather, never, readSource, runSql, summarize } from '../support/files-tables.ts';

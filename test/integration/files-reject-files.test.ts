@@ -1,6 +1,6 @@
 import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createRejectFiles } from '../../src/adapters/files/reject-files.ts';
+import { createRejectFiles } from '../../src/adapters/files/products/reject-files.ts';
 import type { RejectedRow } from '../../src/application/ports.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
 

@@ -6,7 +6,7 @@ import {
   createResultStream,
   type OutputFormat,
   type TextFormat,
-} from '../../src/adapters/files/result-file.ts';
+} from '../../src/adapters/files/results/result-file.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
 import { anyResult, readRows, result, rowsOf, type WrittenResult } from '../support/files-results.ts';
 

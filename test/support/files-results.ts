@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import fc from 'fast-check';
-import type { OutputFormat } from '../../src/adapters/files/result-file.ts';
+import type { OutputFormat } from '../../src/adapters/files/results/result-file.ts';
 import type { ResultFile } from '../../src/application/ports.ts';
 import { NO_CATEGORY } from '../../src/domain/category.ts';
 import type { RejectCode } from '../../src/domain/errors.ts';

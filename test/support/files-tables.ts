@@ -7,7 +7,7 @@ import {
   type FileProductSource,
   openProductSource,
   type SourceOptions,
-} from '../../src/adapters/files/product-source.ts';
+} from '../../src/adapters/files/products/product-source.ts';
 import type { RejectedRow } from '../../src/application/ports.ts';
 import { unpackIds } from '../../src/domain/packed-products.ts';
 

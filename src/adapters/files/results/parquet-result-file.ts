@@ -1,5 +1,5 @@
-import type { ResultFile } from '../../application/ports.ts';
-import { type AtomicTarget, createAtomicTarget, explainWrite } from './atomic-file.ts';
+import type { ResultFile } from '../../../application/ports.ts';
+import { type AtomicTarget, createAtomicTarget, explainWrite } from '../atomic-file.ts';
 import type { ParquetParts } from './parquet-result-parts.ts';
 import type { WrittenResult } from './result-encoder.ts';
 import { conflict, holdsRows } from './result-read-back.ts';

@@ -1,6 +1,6 @@
 /** What every format makes of a file, so that all of them are read in the same way. */
-import type { RejectedRow } from '../../application/ports.ts';
-import type { Database } from './duckdb.ts';
+import type { RejectedRow } from '../../../application/ports.ts';
+import type { Database } from '../duckdb.ts';
 import type { Content } from './input-content.ts';
 import type { InputFile } from './input-files.ts';
 import type { InputFormat } from './input-format.ts';

@@ -1,4 +1,4 @@
-import type { Reject } from '../../domain/product.ts';
+import type { Reject } from '../../../domain/product.ts';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;

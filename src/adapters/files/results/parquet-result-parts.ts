@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
-import { firstLineOf, quoteText } from './duckdb.ts';
+import { firstLineOf, quoteText } from '../duckdb.ts';
 import { createResultsFunction, type GatheredResults, gather, jsonList } from './parquet-result-rows.ts';
 import type { WrittenResult } from './result-encoder.ts';
 

@@ -1,5 +1,5 @@
 /** What is wrong with the rows that were rejected. The rows are read again for it, where there are any. */
-import type { RejectedRow, RowError } from '../../application/ports.ts';
+import type { RejectedRow, RowError } from '../../../application/ports.ts';
 import { notReadable } from './input-error.ts';
 import { checkUnchanged } from './input-files.ts';
 import type { ProductReader } from './product-reader.ts';

@@ -1,7 +1,7 @@
 /** From the vectors of DuckDB to flat arrays of products, with no string and no object for a product. */
 import type { DuckDBDataChunk } from '@duckdb/node-api';
 import duckdb, { type Vector } from '@duckdb/node-bindings';
-import type { PackedIds, ProductTable } from '../../domain/product.ts';
+import type { PackedIds, ProductTable } from '../../../domain/product.ts';
 import { forEachId, LINE_FEED } from './packed-ids.ts';
 
 /** DuckDB keeps texts of at most so many bytes in the vector itself; longer ones behind a pointer. */

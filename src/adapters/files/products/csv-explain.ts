@@ -1,6 +1,6 @@
 /** Finds rejected rows of a CSV file again, and says what is wrong with them. */
-import type { RowError } from '../../application/ports.ts';
-import { messageOf } from '../../domain/errors.ts';
+import type { RowError } from '../../../application/ports.ts';
+import { messageOf } from '../../../domain/errors.ts';
 import type { ChosenColumns } from './columns.ts';
 import { splitRecord } from './csv-dialect.ts';
 import { createRecordScanner, type RecordOptions, type RecordProblem } from './csv-records.ts';

@@ -1,8 +1,8 @@
 /** Everything that is wrong with the values of a row, in words and with the names of its columns. */
-import type { RowError } from '../../application/ports.ts';
-import type { RejectReason } from '../../domain/errors.ts';
-import { describe, MAX_FLOAT32 } from '../../domain/features.ts';
-import { checkProductId } from '../../domain/product.ts';
+import type { RowError } from '../../../application/ports.ts';
+import type { RejectReason } from '../../../domain/errors.ts';
+import { describe, MAX_FLOAT32 } from '../../../domain/features.ts';
+import { checkProductId } from '../../../domain/product.ts';
 import type { ChosenColumns } from './columns.ts';
 
 export interface RowValues {

@@ -1,5 +1,5 @@
-import { CategorizerError } from '../../domain/errors.ts';
-import { firstLineOf } from './duckdb.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
+import { firstLineOf } from '../duckdb.ts';
 
 /** The error of an input, naming it. What was said on purpose keeps its code. */
 export function notReadable(path: string, cause: unknown): CategorizerError {

@@ -1,6 +1,7 @@
 /** Reads rejected rows of a Parquet file again, and says what is wrong with them. */
+
+import { type Database, quoteName, type SqlValue } from '../duckdb.ts';
 import type { ChosenColumns, Column } from './columns.ts';
-import { type Database, quoteName, type SqlValue } from './duckdb.ts';
 import { findRowErrors } from './row-errors.ts';
 import type { RowSet } from './row-set.ts';
 import type { ExplainedRow } from './table-input.ts';

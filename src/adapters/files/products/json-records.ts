@@ -1,5 +1,5 @@
 /** Where the lines of a JSON lines file stand, found in its bytes. */
-import { CategorizerError } from '../../domain/errors.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
 
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;

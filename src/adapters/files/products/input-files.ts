@@ -5,7 +5,7 @@ import { stat, symlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type Database, quoteText } from './duckdb.ts';
+import { type Database, quoteText } from '../duckdb.ts';
 import { namingInput, notReadable } from './input-error.ts';
 
 const GLOB = /[*?[]/;

@@ -1,8 +1,8 @@
 /** Product ids that stand more than once in an import, and what becomes of their rows. */
 import { join } from 'node:path';
-import { CategorizerError } from '../../domain/errors.ts';
-import { checkPackedProducts } from '../../domain/packed-products.ts';
-import type { Database } from './duckdb.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
+import { checkPackedProducts } from '../../../domain/packed-products.ts';
+import type { Database } from '../duckdb.ts';
 import type { HashSet } from './hash-set.ts';
 import { createIdIndex, type IdIndex } from './id-index.ts';
 import { namingInput } from './input-error.ts';

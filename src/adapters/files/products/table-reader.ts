@@ -1,6 +1,6 @@
 /** Reads all rows of an input, valid or not, in tables of their order. */
-import type { ProductTable } from '../../domain/product.ts';
-import type { Database } from './duckdb.ts';
+import type { ProductTable } from '../../../domain/product.ts';
+import type { Database } from '../duckdb.ts';
 import { namingInput, notReadable } from './input-error.ts';
 import { checkUnchanged } from './input-files.ts';
 import { idBytes, piecesFor, readTable, tableColumns } from './product-chunks.ts';

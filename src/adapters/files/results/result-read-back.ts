@@ -1,8 +1,8 @@
 /** Reads a file of results that an earlier call wrote: which results it holds, and its rows to the letter. */
 import { createReadStream } from 'node:fs';
 import { access, constants, stat } from 'node:fs/promises';
-import { CategorizerError } from '../../domain/errors.ts';
-import { explainWrite } from './atomic-file.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
+import { explainWrite } from '../atomic-file.ts';
 import { CSV_HEADER } from './result-format.ts';
 
 const QUOTE = 0x22;

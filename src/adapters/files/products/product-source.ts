@@ -1,9 +1,9 @@
 /** Products of files: CSV, JSON lines and Parquet, read by DuckDB into flat arrays. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import type { ProductSource } from '../../application/ports.ts';
+import type { ProductSource } from '../../../application/ports.ts';
+import { type Database, openDatabase } from '../duckdb.ts';
 import { openCsv } from './csv-input.ts';
-import { type Database, openDatabase } from './duckdb.ts';
 import type { DuplicatePolicy } from './duplicates.ts';
 import { readContent } from './input-content.ts';
 import { namingInput } from './input-error.ts';

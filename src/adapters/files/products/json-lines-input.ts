@@ -1,5 +1,5 @@
+import { quoteName, quoteText } from '../duckdb.ts';
 import { type Column, chooseColumns, type FeatureColumns } from './columns.ts';
-import { quoteName, quoteText } from './duckdb.ts';
 import type { Content } from './input-content.ts';
 import type { InputFile } from './input-files.ts';
 import { explainJsonLines } from './json-lines-explain.ts';

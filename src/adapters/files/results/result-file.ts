@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import type { ResultFile } from '../../application/ports.ts';
-import { CategorizerError } from '../../domain/errors.ts';
-import { type AtomicTarget, createAtomicTarget, explainWrite } from './atomic-file.ts';
+import type { ResultFile } from '../../../application/ports.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
+import { type AtomicTarget, createAtomicTarget, explainWrite } from '../atomic-file.ts';
 import { createParquetResultFile } from './parquet-result-file.ts';
 import { createRowEncoder } from './result-encoder.ts';
 import { CSV_ROWS, JSON_LINES_ROWS, type RowFormat } from './result-format.ts';

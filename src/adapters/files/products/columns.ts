@@ -1,5 +1,5 @@
 /** Which columns of a table are the id and the features: as the user says, or by name. */
-import { CategorizerError } from '../../domain/errors.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
 
 const MAX_SHOWN = 40;
 const MAX_COLUMNS = 100_000;

@@ -1,7 +1,7 @@
 /** Rows of text are put together as bytes: no string is made of an id that came as bytes, nor of a number. */
 import { isUtf8 } from 'node:buffer';
-import type { CategorizedProducts, ResultFile } from '../../application/ports.ts';
-import { unpackIds } from '../../domain/packed-products.ts';
+import type { CategorizedProducts, ResultFile } from '../../../application/ports.ts';
+import { unpackIds } from '../../../domain/packed-products.ts';
 import { MAX_NUMBER_BYTES, putConfidence } from './result-confidence.ts';
 import type { RowFormat } from './result-format.ts';
 

@@ -1,6 +1,6 @@
 /** How a CSV file is written: told from its first lines, or said by the user. */
 import { CsvError, parse } from 'csv-parse/sync';
-import { CategorizerError } from '../../domain/errors.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
 
 export interface CsvHeader {
   /** As it stands in the file, without its line end. */

@@ -1,4 +1,4 @@
-import type { PackedIds } from '../../domain/product.ts';
+import type { PackedIds } from '../../../domain/product.ts';
 
 export const LINE_FEED = 0x0a;
 

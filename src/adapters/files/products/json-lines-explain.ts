@@ -1,7 +1,7 @@
 /** Finds rejected lines of a JSON lines file again, and says what is wrong with them. */
-import type { RowError } from '../../application/ports.ts';
-import { messageOf } from '../../domain/errors.ts';
-import { describe } from '../../domain/features.ts';
+import type { RowError } from '../../../application/ports.ts';
+import { messageOf } from '../../../domain/errors.ts';
+import { describe } from '../../../domain/features.ts';
 import type { ChosenColumns } from './columns.ts';
 import type { Bytes } from './input-content.ts';
 import { readBytes } from './input-content.ts';

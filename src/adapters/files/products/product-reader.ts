@@ -1,8 +1,8 @@
 /** Reads the products of all inputs, and remembers which rows are none. */
-import { CategorizerError } from '../../domain/errors.ts';
-import { checkPackedProducts } from '../../domain/packed-products.ts';
-import type { ProductTable } from '../../domain/product.ts';
-import type { Database } from './duckdb.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
+import { checkPackedProducts } from '../../../domain/packed-products.ts';
+import type { ProductTable } from '../../../domain/product.ts';
+import type { Database } from '../duckdb.ts';
 import { createDuplicateFilter, type DuplicateFilter, type DuplicatePolicy } from './duplicates.ts';
 import { forEachId } from './packed-ids.ts';
 import { keepRows } from './product-chunks.ts';

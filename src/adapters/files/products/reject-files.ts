@@ -1,9 +1,9 @@
 import { realpathSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { RejectedRow, RejectSink } from '../../application/ports.ts';
-import { CategorizerError } from '../../domain/errors.ts';
-import { type AtomicFile, createAtomicFile } from './atomic-file.ts';
+import type { RejectedRow, RejectSink } from '../../../application/ports.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
+import { type AtomicFile, createAtomicFile } from '../atomic-file.ts';
 import type { FileProductSource } from './product-source.ts';
 import { bufferEncoding } from './table-input.ts';
 

@@ -1,4 +1,4 @@
-import { CategorizerError } from '../../domain/errors.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
 import type { Content } from './input-content.ts';
 
 export type InputFormat = 'csv' | 'jsonl' | 'parquet';

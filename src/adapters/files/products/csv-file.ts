@@ -1,6 +1,6 @@
 /** Makes a CSV file readable for DuckDB, row by row in the places where they stand. */
 import { open } from 'node:fs/promises';
-import { CategorizerError } from '../../domain/errors.ts';
+import { CategorizerError } from '../../../domain/errors.ts';
 import { createRecordScanner, type RecordOptions, type RecordTotals } from './csv-records.ts';
 import { type Bytes, readBytes } from './input-content.ts';
 

@@ -1,9 +1,9 @@
+import { quoteText } from '../duckdb.ts';
 import { chooseColumns, type FeatureColumns } from './columns.ts';
 import { detectDecimal, detectDelimiter, readHeader, splitRecord } from './csv-dialect.ts';
 import { explainCsv } from './csv-explain.ts';
 import { makeReadable } from './csv-file.ts';
 import { createRecordScanner, type RecordOptions } from './csv-records.ts';
-import { quoteText } from './duckdb.ts';
 import type { Bytes, Content } from './input-content.ts';
 import type { InputFile } from './input-files.ts';
 import { bufferEncoding, type Encoding, type InputContext, type TableInput, type TableOptions } from './table-input.ts';

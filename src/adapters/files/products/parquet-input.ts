@@ -1,7 +1,7 @@
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
+import { quoteName, quoteText } from '../duckdb.ts';
 import { chooseColumns, type FeatureColumns } from './columns.ts';
-import { quoteName, quoteText } from './duckdb.ts';
 import { type Content, readBytes } from './input-content.ts';
 import type { InputFile } from './input-files.ts';
 import { explainParquet, type ParquetColumn } from './parquet-explain.ts';

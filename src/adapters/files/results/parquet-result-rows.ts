@@ -9,8 +9,8 @@ import {
   VARCHAR,
 } from '@duckdb/node-api';
 import duckdb from '@duckdb/node-bindings';
-import { NO_CATEGORY } from '../../domain/category.ts';
-import type { Reject } from '../../domain/product.ts';
+import { NO_CATEGORY } from '../../../domain/category.ts';
+import type { Reject } from '../../../domain/product.ts';
 import { readIds, type WrittenResult } from './result-encoder.ts';
 
 /** Lists of so many products are handed over at once; more of them only take more memory. */
