@@ -11,7 +11,7 @@ import {
 import { maxChunkProducts } from '../contract/index.ts';
 import { type CommandContext, EXIT, formatFields, formatTotal, integerOption, runOption } from './context.ts';
 import { addInputOptions, type InputOptions, openInput } from './input.ts';
-import { createProgress } from './progress.ts';
+import { createProgress, type Progress } from './progress.ts';
 
 export interface EnqueueOptions extends InputOptions {
   run?: string;
@@ -97,8 +97,8 @@ export async function sendProducts(
   target: { readonly queue: ProductQueue; readonly rejects: RejectSink },
   options: EnqueueOptions & { readonly width: number; readonly runId?: string },
   context: Pick<CommandContext, 'stop' | 'note'>,
+  bar: Progress = createProgress(),
 ): Promise<EnqueueSummary> {
-  const bar = createProgress();
   const onProgress = createProgressListener(source, options, bar.update, context);
   try {
     return await enqueueProducts(

@@ -13,7 +13,7 @@ import {
   outputFormatOption,
   runOption,
 } from './context.ts';
-import { createProgress, createRate } from './progress.ts';
+import { createProgress, createRate, type Progress } from './progress.ts';
 
 export interface CollectOptions {
   out: string;
@@ -80,7 +80,7 @@ async function results(options: CommandOptions, context: CommandContext): Promis
       runId,
       { ...options, outFormat: options.format },
       context,
-      options.wait ? undefined : async () => false,
+      options.wait ? {} : { more: async () => false },
     );
     const show = out === '-' ? context.note : context.print;
     show(
@@ -102,16 +102,22 @@ export interface Collection extends CollectSummary {
   readonly missingJobs: number;
 }
 
-/** Collects with a bar. @param more where it is not said, until the run is complete */
+/** Collects with a bar. @param how.more where it is not said, until the run is complete */
 export async function collect(
   { monitor, results: queue }: QueueApp,
   runId: string | undefined,
   options: CollectOptions,
   context: Pick<CommandContext, 'stop' | 'note'>,
-  more?: (progress: CollectProgress, wait: (progress: CollectProgress) => Promise<boolean>) => Promise<boolean>,
+  how: {
+    readonly more?: (
+      progress: CollectProgress,
+      wait: (progress: CollectProgress) => Promise<boolean>,
+    ) => Promise<boolean>;
+    readonly bar?: Progress;
+  } = {},
 ): Promise<Collection> {
   const { out, reviewBelow } = options;
-  const bar = createProgress();
+  const { more, bar = createProgress() } = how;
   const rate = createRate();
   const hint = createHints(runId, context);
   const watch = watchRun({ monitor, clock: systemClock }, { runId, stop: context.stop, onWait: hint });

@@ -16,6 +16,7 @@ import {
   sendProducts,
 } from './enqueue.ts';
 import { openInput } from './input.ts';
+import { createProgress, type Progress } from './progress.ts';
 import { addReviewOption, type CollectOptions, collect, describeCollection, isClean } from './results.ts';
 
 interface Options extends EnqueueOptions, Omit<CollectOptions, 'outFormat'> {
@@ -68,14 +69,29 @@ async function run(files: string[], options: Options, context: CommandContext): 
     const failed = new AbortController();
     const both = { ...context, stop: AbortSignal.any([context.stop, failed.signal]) };
     let sending = true;
-    const sent = sendProducts(source, { queue, rejects }, { ...options, width, run: runId }, both).finally(() => {
+    let categorized = 0;
+    // One bar for both: how far the input is sent, and then how much of it is categorized.
+    const bar = createProgress();
+    const sendingBar: Progress = {
+      update: (done, total, note) => bar.update(done, total, `${note}, ${categorized} categorized`),
+      stop: () => undefined,
+    };
+    const target = { queue, rejects };
+    const sent = sendProducts(source, target, { ...options, width, run: runId }, both, sendingBar).finally(() => {
       sending = false;
     });
-    const collected = collect(queues, runId, options, both, async (progress, whenSent) => {
-      if (!sending) return whenSent(progress);
-      await new Promise((resolve) => setTimeout(resolve, IMPORT_POLL_MS));
-      both.stop.throwIfAborted();
-      return true;
+    const collected = collect(queues, runId, options, both, {
+      async more(progress, whenSent) {
+        categorized = progress.products;
+        if (!sending) return whenSent(progress);
+        await new Promise((resolve) => setTimeout(resolve, IMPORT_POLL_MS));
+        both.stop.throwIfAborted();
+        return true;
+      },
+      bar: {
+        update: (done, total, note) => !sending && bar.update(done, total ?? done, note),
+        stop: bar.stop,
+      },
     });
     const abort = (reason: unknown) => failed.abort(reason);
     await Promise.all([sent.catch(abort), collected.catch(abort)]);
