@@ -80,6 +80,16 @@ for (const [name, what, measure] of RATES) {
   rungs[name] = { what, productsPerSecond: spread(await measure()) };
 }
 
+/** Rung e with other sizes: why 8,192 is the default. @type {Record<string, Spread>} */
+const chunkSizes = {};
+for (const size of [512, 2048, 4096, 8192, 10_000]) {
+  say(`(e) with packed chunks of ${size}`);
+  const products = Math.floor(scaled(1_024_000) / size) * size;
+  chunkSizes[size] = spread(
+    (await measureQueue({ products, repeat: Math.min(repeat, 3), fill: FILL.packed(size) })).rates,
+  );
+}
+
 say('(g) categorizer run, (h) a plain script');
 const fileProducts = scaled(2_000_000);
 const files = await measureFiles({ products: fileProducts, repeat: quick ? 1 : 3 });
@@ -122,7 +132,16 @@ const ratios = {
   workerPeakGrowth: most.worker / least.worker,
 };
 
-const report = { date: new Date().toISOString(), quick, ...describeMachine(), rungs, latency, peakMegabytes, ratios };
+const report = {
+  date: new Date().toISOString(),
+  quick,
+  ...describeMachine(),
+  rungs,
+  chunkSizes,
+  latency,
+  peakMegabytes,
+  ratios,
+};
 const directory = new URL('results/', import.meta.url);
 mkdirSync(directory, { recursive: true });
 const file = new URL(quick ? 'quick.json' : 'latest.json', directory);
@@ -141,6 +160,8 @@ const rows = Object.entries(rungs).map(
 );
 console.log(`\n| | products a second | median | spread |\n| --- | --- | ---: | --- |`);
 for (const row of rows) console.log(`| ${row.join(' | ')} |`);
+console.log('\n| products in a chunk | products a second |\n| ---: | ---: |');
+for (const [size, { median }] of Object.entries(chunkSizes)) console.log(`| ${size} | ${format(median)} |`);
 console.log(`\n| ratio | |\n| --- | ---: |`);
 for (const [name, value] of Object.entries(ratios)) console.log(`| ${name} | ${format(value)} |`);
 const { p50, p95, p99 } = latency.milliseconds;
