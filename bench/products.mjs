@@ -2,9 +2,9 @@
 import { packIds } from '../dist/contract/index.js';
 
 export const WIDTH = 16;
-const DISTINCT = 8192;
+const DISTINCT = 10_000;
 
-/** Features of 8,192 distinct products, row-major; larger numbers of products repeat them under other ids. */
+/** Features of 10,000 distinct products, row-major; larger numbers of products repeat them under other ids. */
 export const FEATURES = (() => {
   const values = new Float32Array(DISTINCT * WIDTH);
   let state = 42;
@@ -26,7 +26,7 @@ export function product(row) {
   return { productId: productId(row), features: [...FEATURES.subarray(start, start + WIDTH)] };
 }
 
-/** @param {number} start @param {number} rows at most 8,192 */
+/** @param {number} start @param {number} rows at most 10,000 */
 export function productTable(start, rows) {
   const ids = packIds(Array.from({ length: rows }, (_, i) => productId(start + i)));
   return { ids, features: { rows, width: WIDTH, values: FEATURES.subarray(0, rows * WIDTH) } };

@@ -76,13 +76,17 @@ export async function measureQueue({ products, repeat, fill, naiveConcurrency, n
     : await startWorker({ REDIS_URL: redis.url }, nodeOptions);
   const rates = [];
   let expected = 0;
+  let looks = 0;
   // The first repetition warms up and is not counted.
   for (let i = 0; i <= repeat; i++) {
     await queue.pause();
     expected += await fill(connection, queue, `bench-${i}`, products);
     const begin = performance.now();
     await queue.resume();
-    while ((await connection.llen(results.toKey('wait'))) < expected) await pause(2);
+    while ((await connection.llen(results.toKey('wait'))) < expected) {
+      await pause(2);
+      if (++looks % 100 === 0 && (await queue.getFailedCount()) > 0) throw new Error('a job failed');
+    }
     if (i > 0) rates.push((products * 1000) / (performance.now() - begin));
   }
   const workerPeak = await worker.stop();

@@ -74,9 +74,9 @@ export function formatCounts(counts: Readonly<Record<string, number>>): string {
   return entries.length === 0 ? '-' : entries.map(([name, count]) => `${name} ${count}`).join(', ');
 }
 
-/** `3 (A 2, B 1)`; `0` where there is nothing to tell apart. */
+/** `3 (A 2, B 1)`; `3` where nothing is known of what they are. */
 export function formatTotal(total: number, counts: Readonly<Record<string, number>>): string {
-  return total === 0 ? '0' : `${total} (${formatCounts(counts)})`;
+  return Object.keys(counts).length === 0 ? String(total) : `${total} (${formatCounts(counts)})`;
 }
 
 /** What became of products, for people. */

@@ -1,9 +1,9 @@
 /** DuckDB reads and writes the tables of files; this is the little of it that the readers need. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance } from '@duckdb/node-api';
 import { messageOf } from '../../domain/errors.ts';
+import { createTemporaryDirectory } from './temporary-directory.ts';
 
 /** For the buffers of a scan, which is all that is asked of DuckDB: nothing is grouped, joined or sorted but a few rows. */
 const MEMORY_LIMIT = '96MB';
@@ -36,7 +36,7 @@ export interface Database {
 
 /** A database in memory and a directory of its own. @param stop interrupts what it does; then its reason is thrown */
 export async function openDatabase(stop: AbortSignal): Promise<Database> {
-  const directory = await mkdtemp(join(tmpdir(), 'categorizer-source-'));
+  const directory = await createTemporaryDirectory('source');
   let connection: DuckDBConnection | undefined;
   const interrupt = () => connection?.interrupt();
   let instance: DuckDBInstance | undefined;

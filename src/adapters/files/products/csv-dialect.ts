@@ -58,10 +58,10 @@ function parseHeader(sample: string, delimiter: string): CsvHeader {
   return { text: header.raw.replace(/^[\uFEFF\s]+|[\r\n]+$/g, ''), names: header.record };
 }
 
-/** The cells of one record, without white space around them. */
+/** The cells of one record, without white space around them; of nothing but that there is one, which is empty. */
 export function splitRecord(text: string, delimiter: string): string[] {
-  const [cells]: string[][] = parse(text, { ...csvParseOptions(delimiter), bom: false });
-  return cells;
+  const records: string[][] = parse(text, { ...csvParseOptions(delimiter), bom: false });
+  return records.at(0) ?? [''];
 }
 
 /**

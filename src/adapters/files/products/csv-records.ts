@@ -4,6 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 
+const TAB = 0x09;
 const SPACE = 0x20;
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
@@ -38,13 +39,13 @@ export interface RecordOptions {
 
 /** What was seen on the way. */
 export interface RecordTotals {
-  /** With the header. Lines of nothing but spaces are none. */
+  /** With the header. Blank lines are none. */
   records: number;
   problems: number;
   readonly lineEnds: { lf: number; crlf: number; cr: number };
   /** Whether a quoted cell goes over a line end. */
   multiline: boolean;
-  /** Whether there are lines of spaces, or empty ones before the header. */
+  /** Whether there are blank lines that are not empty, or empty ones before the header. */
   blanks: boolean;
 }
 
@@ -111,6 +112,14 @@ export function createRecordScanner(options: RecordOptions, onRecord: OnRecord):
       recordEnd = i;
       return i < bytes.length ? bytes[i] === LINE_FEED || i + 1 < bytes.length || last : last;
     }
+  }
+
+  /** Nothing but spaces, and tabs where they do not part the cells. */
+  function isBlank(bytes: Buffer, start: number, end: number): boolean {
+    for (let i = start; i < end; i++) {
+      if (bytes[i] !== SPACE && (bytes[i] !== TAB || delimiter === TAB)) return false;
+    }
+    return true;
   }
 
   function endsCell(byte: number | undefined): boolean {
@@ -224,8 +233,3 @@ export function createRecordScanner(options: RecordOptions, onRecord: OnRecord):
 }
 
 const NOTHING = Buffer.alloc(0);
-
-function isBlank(bytes: Buffer, start: number, end: number): boolean {
-  for (let i = start; i < end; i++) if (bytes[i] !== SPACE) return false;
-  return true;
-}

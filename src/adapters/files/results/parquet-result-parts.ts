@@ -1,8 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
 import { firstLineOf, quoteText } from '../duckdb.ts';
+import { createTemporaryDirectory } from '../temporary-directory.ts';
 import { createResultsFunction, type GatheredResults, gather, jsonList } from './parquet-result-rows.ts';
 import type { WrittenResult } from './result-encoder.ts';
 
@@ -42,7 +42,7 @@ export interface ParquetParts {
 }
 
 export async function createParquetParts(): Promise<ParquetParts> {
-  const directory = await mkdtemp(join(tmpdir(), 'categorizer-results-'));
+  const directory = await createTemporaryDirectory('results');
   try {
     const spilled = join(directory, 'spilled');
     return await openParts(directory, await DuckDBInstance.create(':memory:', { ...CONFIG, temp_directory: spilled }));
