@@ -1,13 +1,12 @@
 // What one writes first: a BullMQ worker that runs the model for one product at a time and adds one result job.
 // node naive-worker.mjs <redis url> <prefix> <concurrency>
 import { Queue, Worker } from 'bullmq';
-import { Redis } from 'ioredis';
 import { CATEGORY_RESULT, PRODUCT_QUEUE, RESULT_QUEUE, resultIdOf } from '../dist/contract/index.js';
 import { loadModel } from './model.mjs';
 
 const [url, prefix, concurrency] = process.argv.slice(2);
 const model = await loadModel();
-const connection = new Redis(url, { maxRetriesPerRequest: null });
+const connection = { host: new URL(url).hostname, port: Number(new URL(url).port) };
 const results = new Queue(RESULT_QUEUE, { connection, prefix });
 
 const worker = new Worker(
@@ -22,6 +21,7 @@ const worker = new Worker(
     const category = model.categories[best];
     const data = { productId, category, confidence: probabilities[best], probabilities, runId, jobId: job.id };
     await results.add(CATEGORY_RESULT, data, { jobId: resultIdOf(String(job.id), job.timestamp) });
+    return category;
   },
   { connection, prefix, concurrency: Number(concurrency) },
 );
@@ -31,5 +31,4 @@ console.log('ready');
 process.on('SIGTERM', async () => {
   await worker.close();
   await results.close();
-  connection.disconnect();
 });

