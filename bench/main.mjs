@@ -8,7 +8,7 @@ import { configSchema } from '../dist/config.js';
 import { measureFiles, measureMemory } from './files.mjs';
 import { measureLatency } from './latency.mjs';
 import { run } from './processes.mjs';
-import { FILL, measureQueue } from './queue-rungs.mjs';
+import { FILL, openQueueRung } from './queue-rungs.mjs';
 
 const quick = process.argv.includes('--quick');
 const repeat = quick ? 1 : 5;
@@ -44,51 +44,84 @@ function describeMachine() {
 }
 
 async function measureCeiling() {
-  const rates = [];
-  for (let i = 0; i < repeat; i++) {
-    const script = fileURLToPath(new URL('ceiling.mjs', import.meta.url));
-    rates.push(Number((await run([script, String(scaled(2_048_000) / 8192), '8192'])).output));
+  const script = fileURLToPath(new URL('ceiling.mjs', import.meta.url));
+  return Number((await run([script, String(scaled(2_048_000) / 8192), '8192'])).output);
+}
+
+const none = async () => undefined;
+const size = quick ? 0.1 : 1;
+/** @type {Record<string, { what: string, open: () => Promise<{ measure(): Promise<number>, close(): Promise<void> }> }>} */
+const RATES = {
+  a: {
+    what: 'one job a product, one run each, concurrency 1',
+    open: () => openQueueRung({ products: 2_000 * size, fill: FILL.single(), naiveConcurrency: 1 }),
+  },
+  b: {
+    what: 'the same, concurrency 512',
+    open: () => openQueueRung({ products: 20_000 * size, fill: FILL.single(), naiveConcurrency: 512 }),
+  },
+  c: {
+    what: 'this worker, product jobs',
+    open: () => openQueueRung({ products: 20_000 * size, fill: FILL.single() }),
+  },
+  d: {
+    what: 'this worker, readable chunks of 1,000',
+    open: () => openQueueRung({ products: 300_000 * size, fill: FILL.readable() }),
+  },
+  e: {
+    what: 'this worker, packed chunks of 8,192',
+    open: () => openQueueRung({ products: scaled(2_048_000), fill: FILL.packed() }),
+  },
+  f: {
+    what: 'no queue: unpack, check, run, pack',
+    open: async () => ({ measure: measureCeiling, close: none }),
+  },
+};
+
+/**
+ * Measures in rounds, each rung once in each: a machine that becomes slower or faster meanwhile does so for all of them.
+ *
+ * @param {Record<string, () => Promise<{ measure(): Promise<number>, close(): Promise<void> }>>} open
+ * @param {number} rounds
+ * @returns {Promise<Record<string, number[]>>} the first round warms up and is not among them
+ */
+async function measureInRounds(open, rounds) {
+  const opened = await Promise.all(Object.entries(open).map(async ([name, start]) => ({ name, rung: await start() })));
+  /** @type {Record<string, number[]>} */
+  const rates = Object.fromEntries(opened.map(({ name }) => [name, []]));
+  for (let round = 0; round <= rounds; round++) {
+    say(round === 0 ? 'warming up' : `round ${round} of ${rounds}`);
+    for (const { name, rung } of opened) {
+      const rate = await rung.measure();
+      if (round > 0) rates[name].push(rate);
+    }
   }
+  for (const { rung } of opened) await rung.close();
   return rates;
 }
 
-const rungs = {};
-/** @type {[string, string, () => Promise<readonly number[]>][]} */
-const RATES = [
-  ['a', 'one job a product, one run each, concurrency 1', () => naive(2_000, 1)],
-  ['b', 'the same, concurrency 512', () => naive(20_000, 512)],
-  ['c', 'this worker, product jobs', () => queued(30_000, FILL.single())],
-  ['d', 'this worker, readable chunks of 1,000', () => queued(300_000, FILL.readable())],
-  ['e', 'this worker, packed chunks of 8,192', () => queued(2_048_000, FILL.packed())],
-  ['f', 'no queue: unpack, check, run, pack', measureCeiling],
-];
+say('(a) to (f)');
+const rates = await measureInRounds(
+  Object.fromEntries(Object.entries(RATES).map(([name, { open }]) => [name, open])),
+  repeat,
+);
+const rungs = Object.fromEntries(
+  Object.entries(RATES).map(([name, { what }]) => [name, { what, productsPerSecond: spread(rates[name]) }]),
+);
 
-/** @param {number} products @param {number} concurrency */
-async function naive(products, concurrency) {
-  const size = quick ? products / 20 : products;
-  return (await measureQueue({ products: size, repeat, fill: FILL.single(), naiveConcurrency: concurrency })).rates;
-}
-
-/** @param {number} products @param {import('./queue-rungs.mjs').Fill} fill */
-async function queued(products, fill) {
-  const size = products < 2_000_000 ? (quick ? products / 10 : products) : scaled(products);
-  return (await measureQueue({ products: size, repeat, fill })).rates;
-}
-
-for (const [name, what, measure] of RATES) {
-  say(`(${name}) ${what}`);
-  rungs[name] = { what, productsPerSecond: spread(await measure()) };
-}
-
-/** Rung e with other sizes: why 8,192 is the default. @type {Record<string, Spread>} */
-const chunkSizes = {};
-for (const size of [512, 2048, 4096, 8192, 10_000]) {
-  say(`(e) with packed chunks of ${size}`);
-  const products = Math.floor(scaled(1_024_000) / size) * size;
-  chunkSizes[size] = spread(
-    (await measureQueue({ products, repeat: Math.min(repeat, 3), fill: FILL.packed(size) })).rates,
-  );
-}
+say('(e) with chunks of other sizes');
+const sizes = [512, 2048, 4096, 8192, 10_000];
+const bySize = await measureInRounds(
+  Object.fromEntries(
+    sizes.map((chunk) => {
+      const products = Math.floor(scaled(1_024_000) / chunk) * chunk;
+      return [`chunks of ${chunk}`, () => openQueueRung({ products, fill: FILL.packed(chunk) })];
+    }),
+  ),
+  repeat,
+);
+/** Why 8,192 is the default. */
+const chunkSizes = Object.fromEntries(sizes.map((chunk) => [chunk, spread(bySize[`chunks of ${chunk}`])]));
 
 say('(g) categorizer run, (h) a plain script');
 const fileProducts = scaled(2_000_000);
@@ -115,19 +148,20 @@ const latency = {
 
 /** @type {Record<string, Awaited<ReturnType<typeof measureMemory>>>} */
 const peakMegabytes = {};
-const sizes = [200_000, 2_000_000, 10_000_000].map(scaled);
-for (const products of sizes) {
+const imports = [200_000, 2_000_000, 10_000_000].map(scaled);
+for (const products of imports) {
   say(`peak memory of an import of ${products} products`);
   peakMegabytes[products] = await measureMemory(products);
 }
-const [least, , most] = sizes.map((products) => peakMegabytes[products]);
+const [least, , most] = imports.map((products) => peakMegabytes[products]);
 
-const per = (/** @type {string} */ name) => rungs[name].productsPerSecond.median;
+/** The median over the rounds, of two rungs in the same round. @param {readonly number[]} of @param {readonly number[]} over */
+const ratio = (of, over) => spread(of.map((value, round) => value / over[round])).median;
 const ratios = {
-  packedOverNaive: per('e') / per('b'),
-  packedOverCeiling: per('e') / per('f'),
-  batchedOverNaive: per('c') / per('b'),
-  fileRunOverScript: rungs.g.seconds.median / rungs.h.seconds.median,
+  packedOverNaive: ratio(rates.e, rates.b),
+  packedOverCeiling: ratio(rates.e, rates.f),
+  batchedOverNaive: ratio(rates.c, rates.b),
+  fileRunOverScript: ratio(files.seconds.run, files.seconds.script),
   enqueuePeakGrowth: most.enqueue / least.enqueue,
   workerPeakGrowth: most.worker / least.worker,
 };

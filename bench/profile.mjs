@@ -2,9 +2,10 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FILL, measureQueue } from './queue-rungs.mjs';
+import { FILL, openQueueRung } from './queue-rungs.mjs';
 
 const PRODUCTS = 2_048_000;
+const ROUNDS = 5;
 
 /** The first that fits a frame (`function url`) takes its time. @type {readonly [string, RegExp][]} */
 const PARTS = [
@@ -28,12 +29,14 @@ const PARTS = [
 ];
 
 const directory = mkdtempSync(join(tmpdir(), 'categorizer-profile-'));
-const { rates } = await measureQueue({
+const rung = await openQueueRung({
   products: PRODUCTS,
-  repeat: 4,
   fill: FILL.packed(),
   nodeOptions: ['--cpu-prof', `--cpu-prof-dir=${directory}`],
 });
+const rates = [];
+for (let i = 0; i < ROUNDS; i++) rates.push(await rung.measure());
+await rung.close();
 const [file] = readdirSync(directory);
 const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(join(directory, file), 'utf8'));
 rmSync(directory, { recursive: true });
@@ -53,7 +56,7 @@ samples.forEach((/** @type {number} */ id, /** @type {number} */ i) => {
 const idle = new Set(['idle', 'start: loading modules']);
 const busy = [...times].filter(([part]) => !idle.has(part)).sort(([, a], [, b]) => b - a);
 const total = busy.reduce((sum, [, ms]) => sum + ms, 0);
-const products = PRODUCTS * 5;
+const products = PRODUCTS * ROUNDS;
 console.log(`${Math.round(Math.max(...rates)).toLocaleString('en')} products a second, profiled\n`);
 console.log('| part | share of the busy time | ns a product |\n| --- | ---: | ---: |');
 for (const [part, ms] of busy) {

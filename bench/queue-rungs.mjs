@@ -62,11 +62,11 @@ export const FILL = {
 };
 
 /**
- * Products a second of each of some repetitions, with one worker process that lives through all of them.
+ * One Redis and one worker process, which live until they are closed.
  *
- * @param {{ products: number, repeat: number, fill: Fill, naiveConcurrency?: number, nodeOptions?: string[] }} options
+ * @param {{ products: number, fill: Fill, naiveConcurrency?: number, nodeOptions?: string[] }} options
  */
-export async function measureQueue({ products, repeat, fill, naiveConcurrency, nodeOptions }) {
+export async function openQueueRung({ products, fill, naiveConcurrency, nodeOptions }) {
   const redis = await startRedis();
   const connection = new Redis(redis.url, { maxRetriesPerRequest: null });
   const queue = new Queue(PRODUCT_QUEUE, { connection, prefix: DEFAULT_PREFIX });
@@ -74,25 +74,29 @@ export async function measureQueue({ products, repeat, fill, naiveConcurrency, n
   const worker = naiveConcurrency
     ? await startScript('naive-worker.mjs', [redis.url, DEFAULT_PREFIX, String(naiveConcurrency)])
     : await startWorker({ REDIS_URL: redis.url }, nodeOptions);
-  const rates = [];
   let expected = 0;
-  let looks = 0;
-  // The first repetition warms up and is not counted.
-  for (let i = 0; i <= repeat; i++) {
+  let round = 0;
+
+  /** Puts all products on the queue, and then lets the worker have them. @returns products a second */
+  async function measure() {
     await queue.pause();
-    expected += await fill(connection, queue, `bench-${i}`, products);
+    expected += await fill(connection, queue, `bench-${round++}`, products);
     const begin = performance.now();
     await queue.resume();
-    while ((await connection.llen(results.toKey('wait'))) < expected) {
+    for (let looks = 1; (await connection.llen(results.toKey('wait'))) < expected; looks++) {
       await pause(2);
-      if (++looks % 100 === 0 && (await queue.getFailedCount()) > 0) throw new Error('a job failed');
+      if (looks % 100 === 0 && (await queue.getFailedCount()) > 0) throw new Error('a job failed');
     }
-    if (i > 0) rates.push((products * 1000) / (performance.now() - begin));
+    return (products * 1000) / (performance.now() - begin);
   }
-  const workerPeak = await worker.stop();
-  await queue.close();
-  await results.close();
-  connection.disconnect();
-  await redis.stop();
-  return { rates, workerPeak };
+
+  async function close() {
+    await worker.stop();
+    await queue.close();
+    await results.close();
+    connection.disconnect();
+    await redis.stop();
+  }
+
+  return { measure, close };
 }
