@@ -1,8 +1,7 @@
 /** Makes a CSV file readable for DuckDB, row by row in the places where they stand. */
-import { open } from 'node:fs/promises';
 import { CategorizerError } from '../../../domain/errors.ts';
 import { createRecordScanner, type RecordOptions, type RecordTotals } from './csv-records.ts';
-import { type Bytes, readBytes } from './input-content.ts';
+import { type Bytes, readBytes, writeCopy } from './input-content.ts';
 
 const NEW_LINE = Buffer.from('\n');
 
@@ -47,19 +46,9 @@ function needsRepair({ problems, blanks, lineEnds }: RecordTotals): boolean {
 
 async function writeRepaired(source: Bytes, options: RecordOptions, copy: string, stop: AbortSignal): Promise<void> {
   const emptyRecord = Buffer.from(options.delimiter.repeat(options.columns - 1));
-  const handle = await open(copy, 'w');
-  const parts: Buffer[] = [];
-  const scanner = createRecordScanner(options, (bytes, start, end, _line, problem) => {
-    parts.push(problem ? emptyRecord : bytes.subarray(start, end), NEW_LINE);
-  });
-  try {
-    for await (const chunk of readBytes(source, stop)) {
-      scanner.push(chunk);
-      await handle.appendFile(Buffer.concat(parts.splice(0)));
-    }
-    scanner.end();
-    await handle.appendFile(Buffer.concat(parts));
-  } finally {
-    await handle.close();
-  }
+  await writeCopy(source, copy, stop, (write) =>
+    createRecordScanner(options, (bytes, start, end, _line, problem) => {
+      write(problem ? emptyRecord : bytes.subarray(start, end), NEW_LINE);
+    }),
+  );
 }

@@ -75,6 +75,32 @@ export async function* readBytes({ file, gzip }: Bytes, stop: AbortSignal): Asyn
   }
 }
 
+/**
+ * Writes the bytes of a file anew, as a scanner sees them.
+ *
+ * @param createScanner gets what writes; the parts must be valid until the scanner was given all of a chunk
+ */
+export async function writeCopy(
+  source: Bytes,
+  copy: string,
+  stop: AbortSignal,
+  createScanner: (write: (...parts: Buffer[]) => void) => { push(chunk: Buffer): void; end(): unknown },
+): Promise<void> {
+  const handle = await open(copy, 'w');
+  const parts: Buffer[] = [];
+  const scanner = createScanner((...more) => parts.push(...more));
+  try {
+    for await (const chunk of readBytes(source, stop)) {
+      scanner.push(chunk);
+      await handle.appendFile(Buffer.concat(parts.splice(0)));
+    }
+    scanner.end();
+    await handle.appendFile(Buffer.concat(parts));
+  } finally {
+    await handle.close();
+  }
+}
+
 /** In one buffer: a stream would leave one behind for every read, for the garbage collector to find some day. */
 async function* readPlain(file: string, stop: AbortSignal): AsyncGenerator<Buffer> {
   const handle = await open(file);

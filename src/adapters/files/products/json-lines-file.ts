@@ -1,7 +1,6 @@
 /** Makes a JSON lines file readable for DuckDB, line by line in the places where they stand. */
 import { isUtf8 } from 'node:buffer';
-import { open } from 'node:fs/promises';
-import { type Bytes, type Content, readBytes } from './input-content.ts';
+import { type Bytes, type Content, readBytes, writeCopy } from './input-content.ts';
 import { createJsonLineScanner } from './json-records.ts';
 
 /** Stands in no JSON text, so that a line is one column of a CSV file. */
@@ -43,22 +42,12 @@ export async function makeReadableLines(
   return { source: { file: copy, gzip: false }, rows: records, bytes };
 }
 
-async function writeRepaired(source: Bytes, copy: string, stop: AbortSignal): Promise<void> {
-  const handle = await open(copy, 'w');
-  const parts: Buffer[] = [];
-  const scanner = createJsonLineScanner((text) => {
-    parts.push(isJsonBytes(text) ? withoutReturns(text) : NO_JSON, NEW_LINE);
-  });
-  try {
-    for await (const chunk of readBytes(source, stop)) {
-      scanner.push(chunk);
-      await handle.appendFile(Buffer.concat(parts.splice(0)));
-    }
-    scanner.end();
-    await handle.appendFile(Buffer.concat(parts));
-  } finally {
-    await handle.close();
-  }
+function writeRepaired(source: Bytes, copy: string, stop: AbortSignal): Promise<void> {
+  return writeCopy(source, copy, stop, (write) =>
+    createJsonLineScanner((text) => {
+      write(isJsonBytes(text) ? withoutReturns(text) : NO_JSON, NEW_LINE);
+    }),
+  );
 }
 
 function isJsonBytes(text: Buffer): boolean {
