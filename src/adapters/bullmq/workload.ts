@@ -3,9 +3,12 @@ type Taken = object;
 
 /**
  * BullMQ takes jobs one after the other up to its concurrency before it begins the first of them, and renews the locks of
- * begun ones only. Few at a time are taken ahead, so that no lock runs out while hundreds are fetched from a far Redis.
+ * begun ones only. So at first few are taken ahead, and the first need not wait for many others; then half as many as were
+ * begun before, so that batches grow quickly; but never so many that a lock runs out while they are fetched from a far Redis.
  */
-const TAKEN_AHEAD = 64;
+function takenAhead(mostBegun: number): number {
+  return Math.min(64, Math.max(2, Math.floor(mostBegun / 2)));
+}
 
 interface Entry {
   readonly products: number;
@@ -71,7 +74,7 @@ export function createWorkload(limits: { readonly jobs: number; readonly product
     concurrency() {
       if (suspects > 0) return 1;
       const fitting = entries.size === 0 ? limits.jobs : Math.floor((limits.products * entries.size) / products);
-      return Math.max(1, Math.min(limits.jobs, fitting, mostBegun + TAKEN_AHEAD));
+      return Math.max(1, Math.min(limits.jobs, fitting, mostBegun + takenAhead(mostBegun)));
     },
     async turnOf(job) {
       if (suspects === 0) return;
