@@ -12,6 +12,7 @@ import { createResultFile, createResultStream, type OutputFormat } from './adapt
 import { createHttpServer } from './adapters/http/http-server.ts';
 import { readManifest } from './adapters/onnx/model-files.ts';
 import { createOnnxPredictor } from './adapters/onnx/onnx-predictor.ts';
+import { atMostEvery } from './application/at-most-every.ts';
 import { createCategorizeJob } from './application/categorize-job.ts';
 import { type CategorizeProducts, createCategorizeProducts } from './application/categorize-products.ts';
 import { createCheckReadiness } from './application/check-readiness.ts';
@@ -77,6 +78,9 @@ function createCloser(): Closer {
 /** Numbers that one worker holds at once, about: 100 MB with the JSON that they came in. */
 const MAX_FEATURES_IN_WORK = 1 << 20;
 
+/** The oldest that the queue gauges of a scrape may be. */
+const QUEUE_METRICS_AGE_MS = 5000;
+
 export interface WorkerApp {
   readonly httpPort: number;
   readonly logger: Logger;
@@ -106,7 +110,12 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
     const monitor = createQueueMonitor({ connection: probes, prefix });
     closer.add(monitor.close);
 
-    const metrics = createMetrics({ model, queueDepths: monitor.depths });
+    const metrics = createMetrics({
+      model,
+      queue: PRODUCT_QUEUE,
+      // However many scrapers there are, Redis is asked no more often.
+      queueDepths: atMostEvery(QUEUE_METRICS_AGE_MS, systemClock, monitor.depths),
+    });
     const { worker, batcher, categorizeProducts } = createQueueWorker(config, closer, predictor, {
       batches: createBatchObserver({ metrics, logger, queue: PRODUCT_QUEUE }),
       products: metrics.products,

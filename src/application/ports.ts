@@ -287,9 +287,14 @@ export interface ResultFile {
 export interface QueueDepth {
   readonly queue: string;
   readonly jobs: Readonly<Record<'waiting' | 'active' | 'delayed' | 'prioritized' | 'failed' | 'completed', number>>;
-  /** Age in seconds of the oldest job that waits; 0 where none does. */
+  /**
+   * Age in seconds of the oldest job that a worker could take now, 0 where there is none: a delayed job counts from when
+   * it is due.
+   */
   readonly oldestWaitingAgeSeconds: number;
   readonly paused: boolean;
+  /** Workers that are connected to it. */
+  readonly workers: number;
 }
 
 export interface FailedJob {
@@ -302,8 +307,6 @@ export interface FailedJob {
 export interface QueueMonitor {
   /** The input queue first, then the results queue. */
   depths(): Promise<readonly QueueDepth[]>;
-  /** Workers that are connected to the input queue. */
-  workers(): Promise<number>;
   /** The failed jobs of the input queue. */
   failed(): AsyncIterable<FailedJob>;
   /** Puts these back to be tried again with all of their attempts. @returns how many were there */

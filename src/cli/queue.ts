@@ -24,7 +24,7 @@ function statusCommand(context: CommandContext): Command {
     .action((options: { json?: boolean }) =>
       withQueues(context, async ({ monitor }) => {
         const queues = await monitor.depths();
-        const workers = await monitor.workers();
+        const [{ workers }] = queues;
         const failedByCode = createCounts();
         for await (const { code } of monitor.failed()) increment(failedByCode, code);
         context.print(

@@ -16,4 +16,6 @@ export interface ModelInfo {
   /** Numbers in a feature vector. */
   readonly width: number;
   readonly categories: readonly Category[];
+  /** Share (0 to 1) of each category in the data that it was trained on, by code, where that is known. */
+  readonly trainingShares?: Readonly<Record<string, number>>;
 }

@@ -36,9 +36,11 @@ export interface Metrics {
  */
 export function createMetrics(sources: {
   readonly model: ModelInfo;
+  /** The queue that the jobs come from. */
+  readonly queue: string;
   readonly queueDepths: () => Promise<readonly QueueDepth[]>;
 }): Metrics {
-  const { model, queueDepths } = sources;
+  const { model, queue: inputQueue, queueDepths } = sources;
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -95,6 +97,7 @@ export function createMetrics(sources: {
     labelNames: ['queue', 'outcome'],
     registers,
   });
+  for (const outcome of ['completed', 'failed', 'retried']) jobsFinished.inc({ queue: inputQueue, outcome }, 0);
   const jobsStalled = new Counter({
     name: 'categorizer_jobs_stalled_total',
     help: 'Jobs taken from a worker that died or froze.',
@@ -113,6 +116,13 @@ export function createMetrics(sources: {
     labelNames: ['version', 'sha256'],
     registers,
   }).set({ version: model.version, sha256: model.sha256 }, 1);
+  const trainingShare = new Gauge({
+    name: 'categorizer_model_training_share',
+    help: 'Share of a category in the data that the model was trained on, from its manifest.',
+    labelNames: ['category'],
+    registers,
+  });
+  for (const [category, share] of Object.entries(model.trainingShares ?? {})) trainingShare.set({ category }, share);
   const httpRequests = new Counter({
     name: 'categorizer_http_requests_total',
     help: 'HTTP requests by route.',
@@ -134,17 +144,31 @@ export function createMetrics(sources: {
   });
   const queueAge = new Gauge({
     name: 'categorizer_queue_oldest_waiting_age_seconds',
-    help: 'Age of the oldest job that waits on a queue, read at scrape time; 0 where none does.',
+    help: 'Age of the oldest job that a worker could take now, read at scrape time; 0 where there is none.',
+    labelNames: ['queue'],
+    registers,
+  });
+  const queuePaused = new Gauge({
+    name: 'categorizer_queue_paused',
+    help: '1 while a queue is paused, read at scrape time.',
+    labelNames: ['queue'],
+    registers,
+  });
+  const queueWorkers = new Gauge({
+    name: 'categorizer_queue_workers',
+    help: 'Workers that are connected to a queue, read at scrape time.',
     labelNames: ['queue'],
     registers,
   });
 
   async function readQueues(): Promise<void> {
-    queueJobs.reset();
-    queueAge.reset();
-    for (const { queue, jobs, oldestWaitingAgeSeconds } of await queueDepths()) {
+    const depths = await queueDepths().catch(() => []);
+    for (const gauge of [queueJobs, queueAge, queuePaused, queueWorkers]) gauge.reset();
+    for (const { queue, jobs, oldestWaitingAgeSeconds, paused, workers } of depths) {
       for (const [state, count] of Object.entries(jobs)) queueJobs.set({ queue, state }, count);
       queueAge.set({ queue }, oldestWaitingAgeSeconds);
+      queuePaused.set({ queue }, Number(paused));
+      queueWorkers.set({ queue }, workers);
     }
   }
 
@@ -187,7 +211,7 @@ export function createMetrics(sources: {
       }
     },
     async expose() {
-      await readQueues().catch(() => undefined);
+      await readQueues();
       return { text: await registry.metrics(), contentType: registry.contentType };
     },
   };

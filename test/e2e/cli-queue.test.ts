@@ -51,10 +51,11 @@ describe('queue status', () => {
       const { code, stdout, stderr } = await queue('status', '--json');
       expect(stderr).toBe('');
       const none = { waiting: 0, active: 0, delayed: 0, prioritized: 0, failed: 0, completed: 0 };
+      const idle = { oldestWaitingAgeSeconds: 0, paused: false };
       expect(JSON.parse(stdout)).toEqual({
         queues: [
-          { queue: 'product-categorization', jobs: { ...none, failed: 5 }, oldestWaitingAgeSeconds: 0, paused: false },
-          { queue: 'product-categories', jobs: none, oldestWaitingAgeSeconds: 0, paused: false },
+          { queue: 'product-categorization', jobs: { ...none, failed: 5 }, ...idle, workers: 1 },
+          { queue: 'product-categories', jobs: none, ...idle, workers: 0 },
         ],
         workers: 1,
         failedByCode: { WRONG_WIDTH: 2, PREDICTOR_UNAVAILABLE: 3 },

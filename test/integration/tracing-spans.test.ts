@@ -182,7 +182,7 @@ describe('a batch of nothing but rows of requests', () => {
 
 describe('what is observed of a batch', () => {
   function observe(queue: string) {
-    const metrics = createMetrics({ model: FAKE_MODEL, queueDepths: async () => [] });
+    const metrics = createMetrics({ model: FAKE_MODEL, queue, queueDepths: async () => [] });
     return createBatchObserver({ metrics, logger: createFakeLogger(), queue }).started(batchOf([{ jobId: 'a' }]));
   }
 

@@ -14,6 +14,7 @@ const MODEL = {
     { code: 'A', name: 'Category A' },
     { code: 'B', name: 'Category B' },
   ],
+  trainingShares: { A: 0.75, B: 0.25 },
 };
 
 const DEPTHS: readonly QueueDepth[] = [
@@ -21,18 +22,20 @@ const DEPTHS: readonly QueueDepth[] = [
     queue: 'product-categorization',
     jobs: { waiting: 7, active: 2, delayed: 1, prioritized: 0, failed: 3, completed: 100 },
     oldestWaitingAgeSeconds: 12.5,
-    paused: false,
+    paused: true,
+    workers: 3,
   },
   {
     queue: 'product-categories',
     jobs: { waiting: 4, active: 0, delayed: 0, prioritized: 0, failed: 0, completed: 0 },
     oldestWaitingAgeSeconds: 0,
     paused: false,
+    workers: 0,
   },
 ];
 
 function setUp(queueDepths: () => Promise<readonly QueueDepth[]> = async () => DEPTHS) {
-  const metrics = createMetrics({ model: MODEL, queueDepths });
+  const metrics = createMetrics({ model: MODEL, queue: 'product-categorization', queueDepths });
   return { metrics, scrape: async () => parse((await metrics.expose()).text) };
 }
 
@@ -83,8 +86,11 @@ describe('the exposition', () => {
       categorizer_jobs_stalled_total: 'counter',
       categorizer_queue_jobs: 'gauge',
       categorizer_queue_oldest_waiting_age_seconds: 'gauge',
+      categorizer_queue_paused: 'gauge',
+      categorizer_queue_workers: 'gauge',
       categorizer_confidence: 'histogram',
       categorizer_model_info: 'gauge',
+      categorizer_model_training_share: 'gauge',
       categorizer_http_requests_total: 'counter',
       categorizer_http_request_duration_seconds: 'histogram',
     });
@@ -118,6 +124,12 @@ describe('the exposition', () => {
     expect(samples.get(`categorizer_model_info{version="1.2.3",sha256="${MODEL.sha256}"}`)).toBe(1);
   });
 
+  it('has the shares of the training, by category', async () => {
+    const { samples } = await setUp().scrape();
+    expect(samples.get('categorizer_model_training_share{category="A"}')).toBe(0.75);
+    expect(samples.get('categorizer_model_training_share{category="B"}')).toBe(0.25);
+  });
+
   it('starts its counters at 0, so that a first increase can be seen', async () => {
     const { samples } = await setUp().scrape();
     for (const name of [
@@ -127,6 +139,9 @@ describe('the exposition', () => {
       'categorizer_predictions_total{category="B"}',
       ...['full', 'wait', 'drain', 'alone'].map((reason) => `categorizer_batch_flushes_total{reason="${reason}"}`),
       'categorizer_jobs_stalled_total',
+      ...['completed', 'failed', 'retried'].map(
+        (outcome) => `categorizer_jobs_finished_total{queue="product-categorization",outcome="${outcome}"}`,
+      ),
     ]) {
       expect(samples.get(name), name).toBe(0);
     }
@@ -252,6 +267,9 @@ describe('the gauges of the queues', () => {
     expect(samples.get('categorizer_queue_jobs{queue="product-categories",state="waiting"}')).toBe(4);
     expect(samples.get('categorizer_queue_oldest_waiting_age_seconds{queue="product-categorization"}')).toBe(12.5);
     expect(samples.get('categorizer_queue_oldest_waiting_age_seconds{queue="product-categories"}')).toBe(0);
+    expect(samples.get('categorizer_queue_paused{queue="product-categorization"}')).toBe(1);
+    expect(samples.get('categorizer_queue_paused{queue="product-categories"}')).toBe(0);
+    expect(samples.get('categorizer_queue_workers{queue="product-categorization"}')).toBe(3);
   });
 
   it('are left out while Redis is away, as an old figure would lie; everything else stays', async () => {
@@ -273,6 +291,6 @@ describe('the gauges of the queues', () => {
   it('are whole in every scrape of several at once', async () => {
     const { scrape } = setUp();
     const scrapes = await Promise.all([scrape(), scrape(), scrape()]);
-    expect(scrapes.map(({ starting }) => starting('categorizer_queue_').length)).toEqual([14, 14, 14]);
+    expect(scrapes.map(({ starting }) => starting('categorizer_queue_').length)).toEqual([18, 18, 18]);
   });
 });

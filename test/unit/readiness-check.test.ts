@@ -15,7 +15,7 @@ interface Situation {
 
 function depthOf(queue: string, oldestWaitingAgeSeconds: number, paused = false): QueueDepth {
   const jobs = { waiting: 1, active: 0, delayed: 0, prioritized: 0, failed: 0, completed: 0 };
-  return { queue, jobs, oldestWaitingAgeSeconds, paused };
+  return { queue, jobs, oldestWaitingAgeSeconds, paused, workers: 1 };
 }
 
 function check({ oldestWaitingAgeSeconds = 0, paused, idleSeconds = 0, ...ports }: Situation) {

@@ -5,6 +5,7 @@ import type { FailedJob, QueueDepth, QueueMonitor, RunMonitor, RunProgress } fro
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
+import { readQueueLag } from './queue-lag.ts';
 import { readRun } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
@@ -26,21 +27,14 @@ export function createQueueMonitor(options: {
   const [products] = queues;
 
   async function depthOf(queue: Queue): Promise<QueueDepth> {
-    const [counts, oldestWaitingAgeSeconds, paused] = await Promise.all([
+    const [counts, oldestWaitingAgeSeconds, paused, workers] = await Promise.all([
       queue.getJobCounts(...STATES),
-      oldestWaitingAge(queue),
+      readQueueLag(connection, (type) => queue.toKey(type)),
       queue.isPaused(),
+      queue.getWorkersCount(),
     ]);
     const jobs = Object.fromEntries(STATES.map((state) => [state, counts[state] ?? 0])) as QueueDepth['jobs'];
-    return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused };
-  }
-
-  /** Jobs are taken from the right end of the list, so the oldest stands there. Only its timestamp is read. */
-  async function oldestWaitingAge(queue: Queue): Promise<number> {
-    const oldest = await connection.lindex(queue.toKey('wait'), -1);
-    if (oldest === null) return 0;
-    const timestamp = Number(await connection.hget(queue.toKey(oldest), 'timestamp'));
-    return timestamp > 0 ? Math.max(0, (Date.now() - timestamp) / 1000) : 0;
+    return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers };
   }
 
   async function* failedJobs(): AsyncGenerator<readonly Job[]> {
@@ -87,7 +81,6 @@ export function createQueueMonitor(options: {
       }
       return askRedis(() => Promise.all(queues.map(depthOf)));
     },
-    workers: () => askRedis(() => products.getWorkersCount()),
     failed,
     retryFailed,
     progress,

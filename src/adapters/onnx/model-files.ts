@@ -18,6 +18,7 @@ const manifestSchema = z.object({
     .refine((all) => new Set(all.map(({ code }) => code)).size === all.length, 'a category code stands there twice'),
   input: z.object({ name: z.string().min(1) }),
   output: z.object({ name: z.string().min(1), kind: z.literal('logits') }),
+  training: z.object({ categoryShares: z.record(z.string(), z.number().min(0).max(1)).optional() }).optional(),
 });
 
 const goldenSchema = z.object({
@@ -43,8 +44,9 @@ export interface GoldenSample {
 /** Reads `manifest.json`, which lies beside the ONNX file. @throws CategorizerError `MODEL_…` */
 export async function readManifest(modelPath: string): Promise<ModelManifest> {
   const path = join(dirname(modelPath), 'manifest.json');
-  const { name, version, sha256, width, categories, input, output } = await readJson(path, manifestSchema);
-  return { model: { name, version, sha256, width, categories }, inputName: input.name, outputName: output.name };
+  const { name, version, sha256, width, categories, input, output, training } = await readJson(path, manifestSchema);
+  const model = { name, version, sha256, width, categories, trainingShares: training?.categoryShares };
+  return { model, inputName: input.name, outputName: output.name };
 }
 
 /** Reads `golden.json`, which lies beside the ONNX file. @throws CategorizerError `MODEL_…` */
