@@ -24,6 +24,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'ops',
+          include: ['test/ops/**/*.test.ts'],
+          globalSetup: ['test/support/global-build.ts', 'test/support/global-redis.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
           name: 'soak',
           include: ['test/soak/**/*.test.ts'],
           globalSetup: 'test/support/global-build.ts',
