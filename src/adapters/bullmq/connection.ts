@@ -6,6 +6,8 @@ const LONGEST_RECONNECT_PAUSE_MS = 2000;
 const PROBE_TIMEOUT_MS = 2000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 30_000;
+/** The same error again is logged no more often: BullMQ repeats what it meets thousands of times a second. */
+const REPEATED_ERROR_MS = 10_000;
 
 function reconnectPause(attempt: number): number {
   return Math.min(50 * 2 ** attempt, LONGEST_RECONNECT_PAUSE_MS);
@@ -13,7 +15,12 @@ function reconnectPause(attempt: number): number {
 
 /** For workers: every command waits until Redis is back. BullMQ needs `maxRetriesPerRequest: null` for that. */
 export function connectPatiently(url: string, logger: Logger): Redis {
-  const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: reconnectPause });
+  const redis = new Redis(url, {
+    maxRetriesPerRequest: null,
+    retryStrategy: reconnectPause,
+    // A primary that was demoted in a failover: its address leads elsewhere by now, and the command is sent there again.
+    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
+  });
   logOutages(redis, logger);
   return redis;
 }
@@ -100,11 +107,16 @@ function withoutCredentials(url: string): string {
 
 /**
  * Logs what BullMQ reports as errors. It repeats every failed connection of every object that uses it; those are left
- * out, as `connectPatiently` logs each outage once.
+ * out, as `connectPatiently` logs each outage once. Any other is logged once in 10 s.
  */
 export function logErrors(source: { on(event: 'error', listener: (error: Error) => void): unknown }, log: LogError) {
+  let [lastMessage, lastLoggedAt] = ['', 0];
   source.on('error', (error) => {
-    if (!isConnectionError(error)) log(error.message);
+    if (isConnectionError(error)) return;
+    const now = Date.now();
+    if (error.message === lastMessage && now - lastLoggedAt < REPEATED_ERROR_MS) return;
+    [lastMessage, lastLoggedAt] = [error.message, now];
+    log(error.message);
   });
 }
 
