@@ -18,8 +18,8 @@ import {
 } from 'dockerfile-ast';
 import { validate } from 'dockerfile-utils';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parse } from 'yaml';
 import { configSchema, readConfig } from '../../src/config.ts';
+import { containerEnvironment, readCompose } from '../support/compose-file.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8');
@@ -81,7 +81,7 @@ function readDockerfile(name: string) {
 
 const worker = readDockerfile('Dockerfile.worker');
 const trainer = readDockerfile('Dockerfile.ml');
-const EXACT_VERSION = /:\d+\.\d+\.\d+[\w.-]*$/;
+const EXACT_VERSION = /:v?\d+\.\d+\.\d+[\w.-]*$/;
 
 const madeHere = ['.git', ...[...read('.gitignore').matchAll(/([^/\n]+)\/$/gm)].map(([, folder]) => folder)];
 
@@ -273,37 +273,6 @@ describe('.dockerignore', () => {
   });
 });
 
-interface Service {
-  image: string;
-  build?: { context: string; dockerfile: string };
-  profiles?: string[];
-  command?: string[];
-  user?: string;
-  environment?: Record<string, string | null>;
-  ports?: string[];
-  volumes?: (string | { type: string; source: string; target: string; read_only?: boolean; bind: object })[];
-  healthcheck?: { test: string[] };
-  depends_on?: Record<string, { condition: string }>;
-  stop_grace_period?: string;
-  restart: string;
-  read_only: boolean;
-  init?: boolean;
-  cap_drop: string[];
-  security_opt: string[];
-  deploy: { resources: { limits: { cpus: string; memory: string; pids: number } } };
-  logging: { options: Record<string, string> };
-}
-
-/** The file as Compose sees it in this environment: `${NAME:-default}` and `${NAME-default}` replaced in the values. */
-function readCompose(environment: Record<string, string> = {}): { services: Record<string, Service> } {
-  const interpolate = (text: string) =>
-    text.replace(/\$\{(\w+)(:?-)([^}]*)\}/g, (_, name: string, operator: string, fallback: string) => {
-      const value = environment[name];
-      return value === undefined || (operator === ':-' && value === '') ? fallback : value;
-    });
-  return parse(read('docker-compose.yml'), (_, value) => (typeof value === 'string' ? interpolate(value) : value));
-}
-
 const compose = readCompose();
 const { redis, worker: workerService, trainer: trainerService } = compose.services;
 const longRunning = Object.entries(compose.services).filter(([, { profiles }]) => profiles === undefined);
@@ -324,7 +293,7 @@ describe('docker-compose.yml', () => {
     expect(JSON.stringify(compose)).not.toContain('$');
   });
 
-  it('starts Redis and the worker; the training only when asked for', () => {
+  it('starts Redis and the worker; all else only when asked for', () => {
     expect(longRunning.map(([name]) => name)).toEqual(['redis', 'worker']);
     expect(trainerService.profiles).toEqual(['train']);
   });
@@ -377,10 +346,13 @@ describe('docker-compose.yml', () => {
       expect(new URL(configOf({}).REDIS_URL).hostname).toBe('redis');
     });
 
-    it('passes every setting on, but for those that the container decides', () => {
+    it("passes every setting on, but for those that the container decides, and OpenTelemetry's own for sampling", () => {
       const decided = ['HTTP_HOST', 'HTTP_PORT', 'MODEL_PATH'];
-      const names = Object.keys(configSchema.shape).filter((name) => !decided.includes(name));
-      expect(Object.keys(workerService.environment ?? {}).sort()).toEqual(names.sort());
+      const names = Object.keys(configSchema.shape).filter(
+        (name) => !decided.includes(name) && !name.startsWith('DASHBOARD_'),
+      );
+      const sampling = ['OTEL_TRACES_SAMPLER', 'OTEL_TRACES_SAMPLER_ARG'];
+      expect(Object.keys(workerService.environment ?? {}).sort()).toEqual([...names, ...sampling].sort());
     });
 
     it('keeps to its own Redis where .env names that of this machine', () => {
@@ -408,9 +380,7 @@ describe('docker-compose.yml', () => {
 
     /** The settings of a worker that Compose starts in this environment. */
     function configOf(environment: Record<string, string>) {
-      const given = readCompose(environment).services.worker.environment ?? {};
-      const passed = Object.entries(given).map(([name, value]) => [name, value ?? environment[name]]);
-      return readConfig(Object.fromEntries(passed.filter(([, value]) => value !== undefined)));
+      return readConfig(containerEnvironment('worker', environment));
     }
   });
 
