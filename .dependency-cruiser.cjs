@@ -33,7 +33,8 @@ const MAY_IMPORT = {
 const HOMES = [
   ['^(bullmq|ioredis)$', '^src/adapters/bullmq/'],
   ['^onnxruntime-', '^src/adapters/onnx/'],
-  ['^express$', '^src/adapters/http/'],
+  ['^(express|helmet|cookie-session|express-rate-limit)$', '^src/adapters/http/'],
+  ['^@bull-board/', '^src/adapters/(bullmq|http)/'],
   ['^(csv-parse|@duckdb/)', '^src/adapters/files/'],
   ['^(prom-client|pino)$', '^src/observability/'],
   ['^@opentelemetry/', '^src/observability/'],

@@ -1,5 +1,6 @@
 /** Builds everything from a Config. The only place that knows which adapter stands behind a port. */
 import { connectForProbes, connectOrFail, connectPatiently } from './adapters/bullmq/connection.ts';
+import { createDashboardQueues } from './adapters/bullmq/dashboard-queues.ts';
 import { createPayloads } from './adapters/bullmq/payloads.ts';
 import { createProductQueue } from './adapters/bullmq/product-queue.ts';
 import { createProductWorker } from './adapters/bullmq/product-worker.ts';
@@ -9,6 +10,7 @@ import { createResultPublisher } from './adapters/bullmq/result-publisher.ts';
 import { createResultQueue } from './adapters/bullmq/result-queue.ts';
 import type { FileProductSource, SourceOptions } from './adapters/files/products/product-source.ts';
 import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/results/result-file.ts';
+import { createDashboardServer } from './adapters/http/dashboard/dashboard-server.ts';
 import { createHttpServer } from './adapters/http/http-server.ts';
 import { readManifest } from './adapters/onnx/model-files.ts';
 import { createOnnxPredictor } from './adapters/onnx/onnx-predictor.ts';
@@ -30,7 +32,7 @@ import type {
   ResultQueue,
   RunMonitor,
 } from './application/ports.ts';
-import type { Config } from './config.ts';
+import { type Config, readDashboardUsers } from './config.ts';
 import { PRODUCT_QUEUE } from './contract/index.ts';
 import type { ModelInfo } from './domain/category.ts';
 import { CategorizerError } from './domain/errors.ts';
@@ -42,6 +44,7 @@ import { enqueueTracer, startTracing } from './observability/tracing.ts';
 export type { FileProductSource, InputFormat } from './adapters/files/products/product-source.ts';
 export { createRejectFiles } from './adapters/files/products/reject-files.ts';
 export type { OutputFormat } from './adapters/files/results/result-file.ts';
+export { hashPassword } from './adapters/http/dashboard/password.ts';
 
 export const systemClock: Clock = {
   now: () => performance.now(),
@@ -290,6 +293,36 @@ export async function composeQueues(config: Config, stop: AbortSignal): Promise<
   const results = createResultQueue({ connection, prefix, payloads, logger });
   closer.add(results.close);
   return { monitor, results, close: closer.close };
+}
+
+export interface DashboardApp {
+  readonly logger: Logger;
+  close(): Promise<void>;
+}
+
+/** The queues in a browser. @throws ConfigError `DASHBOARD_NEEDS_LOGIN`, CategorizerError `HTTP_NOT_LISTENING` */
+export async function composeDashboard(config: Config): Promise<DashboardApp> {
+  const users = readDashboardUsers(config);
+  const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
+  const closer = createCloser();
+  const queues = createDashboardQueues({ url: config.REDIS_URL, prefix: config.QUEUE_PREFIX });
+  closer.add(queues.close);
+  try {
+    const server = await createDashboardServer({
+      host: config.DASHBOARD_HOST,
+      port: config.DASHBOARD_PORT,
+      users,
+      sessionSecret: config.DASHBOARD_SESSION_SECRET,
+      publicUrl: config.DASHBOARD_PUBLIC_URL,
+      queues,
+      logger,
+    });
+    closer.add(server.close);
+    return { logger, close: closer.close };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
 }
 
 /** How many numbers a feature vector has, from the model's manifest alone. @throws CategorizerError `MODEL_…` */

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { PAYLOAD_TTL_HOURS } from './contract/names.ts';
 
@@ -18,6 +19,18 @@ function isRedisUrl(text: string): boolean {
     return false;
   }
 }
+
+const userName = z
+  .string()
+  .max(100)
+  .regex(/^\S+( \S+)*$/, 'expected a name without blanks at its ends');
+
+const passwordHash = z
+  .string()
+  .regex(
+    /^scrypt:(1[5-9]|20):([89]|[12]\d|3[0-2]):([1-9]|1[0-6]):[\w-]{22,86}:[\w-]{43,86}$/,
+    'expected what `categorizer dashboard hash-password` prints',
+  );
 
 /** Every setting, with its default and what to know about it. The README's table and .env.example are made from it. */
 export const configSchema = z.object({
@@ -58,6 +71,33 @@ export const configSchema = z.object({
     .describe('After how many hours Redis drops a packed chunk that nobody took, or a result that nobody collected.'),
   HTTP_HOST: z.string().min(1).default('127.0.0.1').describe('Address of the HTTP port.'),
   HTTP_PORT: integer(0, 65_535).default(8000).describe('The HTTP port; 0 takes a free one and logs it.'),
+  DASHBOARD_HOST: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .describe('Address of the dashboard. On any but a loopback address it starts only with a user.'),
+  DASHBOARD_PORT: integer(0, 65_535).default(8001).describe('Port of the dashboard; 0 takes a free one and logs it.'),
+  DASHBOARD_OPERATOR_USER: userName.optional().describe('Who may look at the queues and change them.'),
+  DASHBOARD_OPERATOR_PASSWORD_HASH: passwordHash
+    .optional()
+    .describe("The operator's password, as `categorizer dashboard hash-password` prints it."),
+  DASHBOARD_VIEWER_USER: userName.optional().describe('Who may look at the queues and change nothing.'),
+  DASHBOARD_VIEWER_PASSWORD_HASH: passwordHash
+    .optional()
+    .describe("The viewer's password, as `categorizer dashboard hash-password` prints it."),
+  DASHBOARD_SESSION_SECRET: z
+    .string()
+    .min(32)
+    .optional()
+    .describe('Signs the sessions: 32 characters or more. Not set: a random one, and a restart ends all sessions.'),
+  DASHBOARD_PUBLIC_URL: z
+    .string()
+    .refine(
+      (text) => /^https?:\/\/[^/?#@\s]+\/?$/.test(text) && URL.canParse(text),
+      'expected http:// or https:// and a host, without a path',
+    )
+    .optional()
+    .describe('Under which URL browsers see the dashboard, where it stands behind a proxy.'),
   SHUTDOWN_TIMEOUT_MS: integer(100, 600_000)
     .default(20_000)
     .describe('Time to finish what was begun after SIGTERM, in milliseconds.'),
@@ -77,7 +117,13 @@ export type Config = z.infer<typeof configSchema>;
 /** Every problem of the environment at once, each with the name of its variable. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
-  readonly code = 'CONFIG_INVALID';
+
+  constructor(
+    message: string,
+    readonly code: 'CONFIG_INVALID' | 'DASHBOARD_NEEDS_LOGIN' = 'CONFIG_INVALID',
+  ) {
+    super(message);
+  }
 }
 
 /**
@@ -88,7 +134,55 @@ export class ConfigError extends Error {
 export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config {
   const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
   const parsed = configSchema.safeParse(set);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path, message }) => `  ${path.join('.')}: ${message}`);
+  const problems = [
+    ...(parsed.error?.issues ?? []).map(({ path, message }) => `  ${path.join('.')}: ${message}`),
+    ...findLoginProblems(set).map((problem) => `  ${problem}`),
+  ];
+  if (parsed.success && problems.length === 0) return parsed.data;
   throw new ConfigError(`bad configuration in the environment:\n${problems.join('\n')}`);
+}
+
+/** What no single variable shows: of user and password hash both are set or neither, and the users differ. */
+function findLoginProblems(set: NodeJS.ProcessEnv): string[] {
+  const problems: string[] = [];
+  for (const role of ['OPERATOR', 'VIEWER']) {
+    const [user, hash] = [`DASHBOARD_${role}_USER`, `DASHBOARD_${role}_PASSWORD_HASH`];
+    if (set[user] && !set[hash]) problems.push(`${hash}: not set, although ${user} is`);
+    if (set[hash] && !set[user]) problems.push(`${user}: not set, although ${hash} is`);
+  }
+  if (set.DASHBOARD_VIEWER_USER && set.DASHBOARD_VIEWER_USER === set.DASHBOARD_OPERATOR_USER) {
+    problems.push('DASHBOARD_VIEWER_USER: the same name as DASHBOARD_OPERATOR_USER');
+  }
+  return problems;
+}
+
+export interface DashboardUser {
+  readonly name: string;
+  readonly role: 'operator' | 'viewer';
+  readonly passwordHash: string;
+}
+
+/**
+ * Who may log in to the dashboard. None is allowed only where nobody but this machine can reach it.
+ *
+ * @throws ConfigError `DASHBOARD_NEEDS_LOGIN`
+ */
+export function readDashboardUsers(config: Config): DashboardUser[] {
+  const users: DashboardUser[] = [];
+  const add = (role: DashboardUser['role'], name: string | undefined, passwordHash: string | undefined) => {
+    if (name !== undefined && passwordHash !== undefined) users.push({ name, role, passwordHash });
+  };
+  add('operator', config.DASHBOARD_OPERATOR_USER, config.DASHBOARD_OPERATOR_PASSWORD_HASH);
+  add('viewer', config.DASHBOARD_VIEWER_USER, config.DASHBOARD_VIEWER_PASSWORD_HASH);
+  if (users.length > 0 || isLoopback(config.DASHBOARD_HOST)) return users;
+  throw new ConfigError(
+    `the dashboard would listen on ${config.DASHBOARD_HOST}, where others can reach it, and nobody has to log in: ` +
+      'set DASHBOARD_OPERATOR_USER and DASHBOARD_OPERATOR_PASSWORD_HASH (made by categorizer dashboard hash-password), ' +
+      'or the same two of DASHBOARD_VIEWER, or leave DASHBOARD_HOST at 127.0.0.1',
+    'DASHBOARD_NEEDS_LOGIN',
+  );
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }

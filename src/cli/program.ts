@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import type { CommandContext } from './context.ts';
+import { dashboardCommand } from './dashboard.ts';
 import { enqueueCommand } from './enqueue.ts';
 import { modelCommand } from './model.ts';
 import { predictCommand } from './predict.ts';
@@ -37,6 +38,7 @@ Examples:
     predictCommand,
     queueCommand,
     modelCommand,
+    dashboardCommand,
   ];
   for (const create of commands) program.addCommand(create(context));
   return forAll(program, (command) => command.exitOverride().showHelpAfterError('(see --help)'));

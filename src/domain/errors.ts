@@ -20,6 +20,7 @@ export interface RejectReason {
 /** Codes of what can go wrong around the products. Public as well. */
 export const ERROR_CODES = {
   CONFIG_INVALID: 'An environment variable is missing or has a bad value.',
+  DASHBOARD_NEEDS_LOGIN: 'The dashboard would listen where others can reach it, and nobody has to log in.',
   MODEL_NOT_FOUND: 'A file of the model is missing or cannot be read.',
   MODEL_MANIFEST_INVALID: 'manifest.json or golden.json has not the form that this version reads.',
   MODEL_CHECKSUM_MISMATCH: 'The sha256 of the ONNX file is not the one in the manifest.',

@@ -14,6 +14,7 @@ interface Alert {
   readonly alert: string;
   readonly expr: string;
   readonly for?: string;
+  readonly keep_firing_for?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
 }
@@ -148,4 +149,27 @@ it('Prometheus scrapes the jobs that the rules name, at the interval that their 
   const scraped = scrape_configs.map(({ job_name }: { job_name: string }) => job_name);
   const named = RULES.flatMap(({ expr }) => [...expr.matchAll(/job="([^"]+)"/g)].map(([, job]) => job));
   expect([...new Set(named)].sort()).toEqual([...scraped].sort());
+});
+
+describe('an alert that inhibits others', () => {
+  const MINUTES = /^(\d+)m$/;
+  const keptFor = (name: string) => {
+    const found = ALERTS.find(({ alert }) => alert === name)?.keep_firing_for;
+    return Number(MINUTES.exec(found ?? '')?.[1]);
+  };
+  const { inhibit_rules }: { inhibit_rules: { source_matchers: string[]; target_matchers: string[] }[] } = parse(
+    read('deploy/alertmanager/alertmanager.yml'),
+  );
+  const pairs = inhibit_rules.flatMap(({ source_matchers: [source], target_matchers: [targets] }) => {
+    const named = (matcher: string) => /"(.+)"/.exec(matcher)?.[1].split('|') ?? [];
+    return named(source).flatMap((from) => named(targets).map((to) => ({ from, to })));
+  });
+
+  it.each(pairs)('$from keeps firing longer than $to, which would be sent when an outage is over', ({ from, to }) => {
+    expect(keptFor(from)).toBeGreaterThan(keptFor(to));
+  });
+
+  it('is there', () => {
+    expect(pairs.length).toBeGreaterThan(0);
+  });
 });

@@ -31,6 +31,8 @@ describe('the configuration', () => {
       PAYLOAD_TTL_HOURS: 168,
       HTTP_HOST: '127.0.0.1',
       HTTP_PORT: 8000,
+      DASHBOARD_HOST: '127.0.0.1',
+      DASHBOARD_PORT: 8001,
       SHUTDOWN_TIMEOUT_MS: 20_000,
       LOG_LEVEL: 'info',
       OTEL_SERVICE_NAME: 'product-categorizer',

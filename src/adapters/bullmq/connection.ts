@@ -25,12 +25,16 @@ export function connectPatiently(url: string, logger: Logger): Redis {
   return redis;
 }
 
-/** For metrics and readiness: reconnects by itself, but while Redis is away every command fails at once. */
-export function connectForProbes(url: string): Redis {
+/**
+ * For metrics, readiness and the dashboard: reconnects by itself, but while Redis is away every command fails at once.
+ *
+ * @param timeoutMs how long a command may take
+ */
+export function connectForProbes(url: string, timeoutMs = PROBE_TIMEOUT_MS): Redis {
   const redis = new Redis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: PROBE_TIMEOUT_MS,
+    commandTimeout: timeoutMs,
     retryStrategy: reconnectPause,
   });
   // The error that a command gets says the same.

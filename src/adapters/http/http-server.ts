@@ -1,6 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import type { CategorizeProducts } from '../../application/categorize-products.ts';
 import type { CheckReadiness } from '../../application/check-readiness.ts';
@@ -10,10 +8,9 @@ import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { describe } from '../../domain/features.ts';
 import { probabilitiesOf } from '../../domain/prediction.ts';
 import { readProducts } from '../../domain/product.ts';
+import { type ListeningServer, listen } from './listen.ts';
 
 const BODY_LIMIT = '1mb';
-/** How long requests that are under way may take after the port is closed. */
-const CLOSE_GRACE_MS = 2000;
 const REQUEST_ID = /^[\w.:-]{1,100}$/;
 
 export interface HttpServerOptions {
@@ -28,48 +25,10 @@ export interface HttpServerOptions {
   readonly logger: Logger;
 }
 
-export interface HttpServer {
-  readonly port: number;
-  /** Takes no more connections and answers what was asked. */
-  close(): Promise<void>;
-}
-
 /** Health, readiness, metrics and single predictions. @throws CategorizerError `HTTP_NOT_LISTENING` */
-export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+export function createHttpServer(options: HttpServerOptions): Promise<ListeningServer> {
   const { host, port, logger } = options;
-  const server = createServer(createApp(options));
-  await listen(server, port, host);
-  const { port: actual } = server.address() as AddressInfo;
-  logger.info({ host, port: actual }, 'http listening');
-  let closing: Promise<void> | undefined;
-  return {
-    port: actual,
-    close() {
-      closing ??= new Promise((resolve) => {
-        // A client that never finishes its request must not hold up the end.
-        const timer = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
-        server.close(() => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
-      return closing;
-    },
-  };
-}
-
-function listen(server: Server, port: number, host: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const refuse = (cause: Error) => {
-      const message = `cannot listen on ${host}:${port}: ${cause.message} (see HTTP_HOST and HTTP_PORT)`;
-      reject(new CategorizerError('HTTP_NOT_LISTENING', message, { cause }));
-    };
-    server.once('error', refuse);
-    server.listen(port, host, () => {
-      server.off('error', refuse);
-      resolve();
-    });
-  });
+  return listen(createApp(options), { host, port, settings: 'HTTP_HOST and HTTP_PORT', logger });
 }
 
 function createApp(options: HttpServerOptions): Express {
