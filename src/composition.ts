@@ -18,6 +18,7 @@ import { atMostEvery } from './application/at-most-every.ts';
 import { createCategorizeJob } from './application/categorize-job.ts';
 import { type CategorizeProducts, createCategorizeProducts } from './application/categorize-products.ts';
 import { createCheckReadiness } from './application/check-readiness.ts';
+import { type Closer, createCloser } from './application/closer.ts';
 import { createMicroBatcher } from './application/micro-batcher.ts';
 import type {
   BatchObserver,
@@ -53,30 +54,6 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
-
-/** Closes in the reverse order of making, each once, even where one fails. */
-interface Closer {
-  add(step: () => Promise<unknown>): void;
-  close(): Promise<void>;
-}
-
-function createCloser(): Closer {
-  const steps: (() => Promise<void>)[] = [];
-  let closing: Promise<void> | undefined;
-  return {
-    add(step: () => Promise<unknown>): void {
-      steps.unshift(async () => void (await step()));
-    },
-    close(): Promise<void> {
-      closing ??= (async () => {
-        const errors: unknown[] = [];
-        for (const step of steps) await step().catch((error: unknown) => errors.push(error));
-        if (errors.length > 0) throw new AggregateError(errors, 'not everything could be closed');
-      })();
-      return closing;
-    },
-  };
-}
 
 /** Numbers that one worker holds at once, about: 100 MB with the JSON that they came in. */
 const MAX_FEATURES_IN_WORK = 1 << 20;
