@@ -446,3 +446,16 @@ describe('while Redis is away', () => {
     own.disconnect();
   });
 });
+
+it('a Redis that is full refuses it with a code, so that the job is tried again and can be found afterwards', async () => {
+  const server = await startRedis({ args: ['--maxmemory', '1'] });
+  onTestFinished(() => server.remove());
+  const { publisher } = makePublisher(server.url);
+  for (const result of [await resultOf({ products: [] }), await packedResultOf(table(1))]) {
+    await expect(publisher.publish(result)).rejects.toMatchObject({
+      code: 'REDIS_REFUSED',
+      retryable: true,
+      message: expect.stringContaining('OOM'),
+    });
+  }
+});

@@ -17,7 +17,7 @@ import {
 } from '../../contract/index.ts';
 import { probabilitiesOf } from '../../domain/prediction.ts';
 import { productIdsOf } from '../../domain/product.ts';
-import { logErrors } from './connection.ts';
+import { askRedis, logErrors } from './connection.ts';
 import type { Payloads } from './payloads.ts';
 
 interface Publication {
@@ -69,7 +69,7 @@ export function createResultPublisher(options: {
       await queue.addBulk(jobs);
     }
     try {
-      await (batch ? batch.publish(publications.length, addAll) : addAll());
+      await askRedis(() => (batch ? batch.publish(publications.length, addAll) : addAll()));
       for (const { resolve } of publications) resolve();
     } catch (error) {
       for (const { reject } of publications) reject(error);

@@ -14,6 +14,7 @@ import { CategorizerError } from '../../domain/errors.ts';
 import type { Reject } from '../../domain/product.ts';
 import { askRedis } from './connection.ts';
 import type { Payloads } from './payloads.ts';
+import { removeOldest } from './remove-waiting.ts';
 import { collectedKey, RUN_MEMORY_SECONDS } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
@@ -119,7 +120,8 @@ export function createResultQueue(options: {
       await askRedis(() => connection.sadd(collectedKey(prefix, runId), ...ids));
       await askRedis(() => connection.expire(collectedKey(prefix, runId), RUN_MEMORY_SECONDS));
     }
-    await askRedis(() => Promise.all(results.map(({ resultId }) => queue.remove(resultId))));
+    const ids = results.map(({ resultId }) => resultId);
+    await askRedis(() => removeOldest(connection, queue, ids));
     await askRedis(() => payloads.remove(results.flatMap(({ resultId }) => payloadKeys.get(resultId) ?? [])));
   }
 

@@ -3,6 +3,7 @@
 const STYLE = `
 body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: #1b232e; background: #f1f3f6; }
 main { max-width: 22rem; margin: 12vh auto 0; padding: 2rem; background: #fff; border-radius: 8px; }
+main > :last-child { margin-bottom: 0; }
 h1 { margin: 0 0 1rem; font-size: 1.25rem; }
 label { display: block; margin-top: 1rem; }
 input { box-sizing: border-box; width: 100%; padding: .5rem; font: inherit; border: 1px solid #8492a6; border-radius: 4px; }
