@@ -6,11 +6,13 @@ import type { OPERATOR } from './dashboard.ts';
 
 const IMAGES = new URL('../../docs/images/', import.meta.url);
 
-/** Fills in the form of the login page and sends it. */
+/** Fills in the form of the login page and sends it; resolves when the page is there that answers. */
 export async function sendLogin(page: Page, { user, password }: typeof OPERATOR): Promise<void> {
   await page.getByLabel('User').fill(user);
   await page.getByLabel('Password').fill(password);
+  const answered = page.waitForEvent('load');
   await page.getByRole('button', { name: 'Log in' }).click();
+  await answered;
 }
 
 /** The queue on the overview. */
@@ -45,7 +47,7 @@ export function withIcon(buttons: Locator, icon: string): Locator {
 }
 
 /** The buttons of three pages by their texts or pictures, without those that only show more. */
-export async function controlsOf(page: Page, jobId: string | undefined) {
+export async function controlsOf(page: Page, jobId: string) {
   const read = async (path: string, ready: string) => {
     await page.goto(path);
     await page.getByText(ready).first().waitFor();
