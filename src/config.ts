@@ -6,7 +6,11 @@ import { PAYLOAD_TTL_HOURS } from './contract/names.ts';
 const integer = (least: number, most: number) =>
   z.preprocess(
     (text) => (typeof text === 'string' && /^-?\d+$/.test(text) ? Number(text) : text),
-    z.number({ error: `expected a whole number from ${least} to ${most}` }).int().min(least).max(most),
+    z
+      .number({ error: `expected a whole number from ${least} to ${most}` })
+      .int()
+      .min(least)
+      .max(most),
   );
 
 function isRedisUrl(text: string): boolean {
