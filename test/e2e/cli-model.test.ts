@@ -20,12 +20,19 @@ describe('model check', () => {
   });
 
   it('--json prints one object: the model as its manifest has it', async () => {
-    const { name, version, sha256, width, categories } = JSON.parse(
+    const { name, version, sha256, width, categories, training } = JSON.parse(
       await readFile(new URL('manifest.json', SHIPPED), 'utf8'),
     );
     const { code, stdout, stderr } = await runCli(['model', 'check', '--json']);
     expect(stderr).toBe('');
-    expect(JSON.parse(stdout)).toEqual({ name, version, sha256, width, categories });
+    expect(JSON.parse(stdout)).toEqual({
+      name,
+      version,
+      sha256,
+      width,
+      categories,
+      trainingShares: training.categoryShares,
+    });
     expect(code).toBe(0);
   });
 });

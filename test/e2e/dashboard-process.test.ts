@@ -62,6 +62,7 @@ describe('dashboard', () => {
     async (signal) => {
       dashboard = await startDashboard({ ...settings(), SHUTDOWN_TIMEOUT_MS: '10000' });
       const { port, url } = dashboard;
+      await expect.poll(async () => (await fetch(`${url}/api/queues`)).status, PATIENCE).toBe(200);
       const socket = connect(port, '127.0.0.1').on('error', () => undefined);
       const headers = { host: `127.0.0.1:${port}`, origin: url, 'content-type': 'application/json' };
       const lines = Object.entries({ ...headers, 'content-length': '100', expect: '100-continue' });

@@ -133,7 +133,7 @@ describe.skipIf(missing !== undefined)('the dashboard in Chromium', () => {
     await page.goto('/queue/product-categorization/import-7-chunk-0');
     const chunk = await dataOf(page);
     expect(chunk).toContain('count:1000,');
-    expect(chunk.match(/productId:"[^"]+"/g)).toEqual([1, 2, 3, 4, 5].map((i) => `productId:"P-1-${i}"`));
+    expect(chunk.match(/"productId [^,]+,/g)).toEqual([1, 2, 3, 4, 5].map((i) => `"productId P-1-${i},`));
     await page.goto('/queue/product-categorization/erp-one-0');
     const product = await dataOf(page);
     expect(product).toContain('productId:"P-1-0"');
@@ -154,7 +154,7 @@ describe.skipIf(missing !== undefined)('the dashboard in Chromium', () => {
     await page.goto(`/queue/product-categories/r-${jobId}`);
     const result = await dataOf(page);
     expect(result).toContain('count:500,');
-    expect(result).toMatch(/firstResults:\[\{productId:"SKU-10000",category:"[A-Z_]+",confidence:[01]/);
+    expect(result).toMatch(/firstResults:\["productId SKU-10000, category [A-Z_]+, confidence [01]/);
     expectToBeReadable(result);
   });
 

@@ -8,7 +8,7 @@ describe('the summary of a job', () => {
     expect(summarize('products', { runId: 'night', products })).toEqual({
       runId: 'night',
       count: 30,
-      firstProducts: products.slice(0, 5),
+      firstProducts: [0, 1, 2, 3, 4].map((i) => `productId P${i}, features [${i},0.5]`),
     });
   });
 
@@ -17,13 +17,20 @@ describe('the summary of a job', () => {
     expect(summarize('categories', { results, jobId: 'j' })).toEqual({
       jobId: 'j',
       count: 30,
-      firstResults: results.slice(0, 5),
+      firstResults: [0, 1, 2, 3, 4].map((i) => `productId P${i}, categoryCode A, confidence 1`),
     });
     const rejects = results.map((_, row) => ({ row, code: 'WRONG_WIDTH', message: 'm' }));
     expect(summarize('categories.packed', { count: 40, rejects })).toEqual({
       count: 40,
       rejected: 30,
-      firstRejects: rejects.slice(0, 5),
+      firstRejects: [0, 1, 2, 3, 4].map((row) => `row ${row}, code WRONG_WIDTH, message m`),
+    });
+  });
+
+  it('of a chunk has a line for what is no product as well', () => {
+    expect(summarize('products', { products: [null, 7, 'text', ['a'], { productId: null }] })).toEqual({
+      count: 5,
+      firstProducts: ['null', '7', 'text', '["a"]', 'productId null'],
     });
   });
 

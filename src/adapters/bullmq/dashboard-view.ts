@@ -71,13 +71,13 @@ export async function previewPayload(options: {
       read(0, 2 * Math.min(FIRST, count)),
       read(confidencesAt, 4 * Math.min(FIRST, count)),
     ]);
-    const firstResults = idsOf(ids, count).map((productId, row) => {
+    const first = idsOf(ids, count).map((productId, row) => {
       // An index outside of the categories is that of a reject.
-      const category = packed.categories[indexes.readUInt16LE(2 * row)] ?? 'rejected';
-      const confidence = confidences.readFloatLE(4 * row);
-      return category === 'rejected' ? { productId, category } : { productId, category, confidence };
+      const category = packed.categories[indexes.readUInt16LE(2 * row)];
+      const confidence = Number(confidences.readFloatLE(4 * row).toFixed(6));
+      return category === undefined ? { productId, category: 'rejected' } : { productId, category, confidence };
     });
-    return { payloadState: 'there', firstResults };
+    return { payloadState: 'there', firstResults: firstOf(first) };
   } catch (error) {
     return { payloadState: `cannot be read: ${messageOf(error)}` };
   }
@@ -87,8 +87,18 @@ function idsOf(bytes: Buffer, count: number): string[] {
   return bytes.toString('utf8').split('\n', Math.min(FIRST, count)).map(shortenText);
 }
 
-function firstOf(items: readonly unknown[]): unknown[] {
-  return items.slice(0, FIRST).map((item) => shorten(item));
+/** A line for each: objects within lists are folded in the browser. */
+function firstOf(items: readonly unknown[]): string[] {
+  return items.slice(0, FIRST).map(lineOf);
+}
+
+/** `productId SKU-1, categoryCode AUTOPECAS, confidence 0.99` */
+function lineOf(item: unknown): string {
+  const text = (value: unknown) => (typeof value === 'string' ? value : String(JSON.stringify(value)));
+  const short = shorten(item);
+  const isObject = typeof short === 'object' && short !== null && !Array.isArray(short);
+  const fields = isObject ? Object.entries(short).map(([name, value]) => `${name} ${text(value)}`) : [text(short)];
+  return shortenText(fields.join(', '));
 }
 
 function shortenText(text: string): string {
