@@ -1,6 +1,5 @@
 /** Builds everything from a Config. The only place that knows which adapter stands behind a port. */
 import { connectForProbes, connectOrFail, connectPatiently } from './adapters/bullmq/connection.ts';
-import { createDashboardQueues } from './adapters/bullmq/dashboard-queues.ts';
 import { createPayloads } from './adapters/bullmq/payloads.ts';
 import { createProductQueue } from './adapters/bullmq/product-queue.ts';
 import { createProductWorker } from './adapters/bullmq/product-worker.ts';
@@ -10,8 +9,6 @@ import { createResultPublisher } from './adapters/bullmq/result-publisher.ts';
 import { createResultQueue } from './adapters/bullmq/result-queue.ts';
 import type { FileProductSource, SourceOptions } from './adapters/files/products/product-source.ts';
 import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/results/result-file.ts';
-import { createDashboardServer } from './adapters/http/dashboard/dashboard-server.ts';
-import { createHttpServer } from './adapters/http/http-server.ts';
 import { readManifest } from './adapters/onnx/model-files.ts';
 import { createOnnxPredictor } from './adapters/onnx/onnx-predictor.ts';
 import { atMostEvery } from './application/at-most-every.ts';
@@ -45,7 +42,6 @@ import { enqueueTracer, startTracing } from './observability/tracing.ts';
 export type { FileProductSource, InputFormat } from './adapters/files/products/product-source.ts';
 export { createRejectFiles } from './adapters/files/products/reject-files.ts';
 export type { OutputFormat } from './adapters/files/results/result-file.ts';
-export { hashPassword } from './adapters/http/dashboard/password.ts';
 
 export const systemClock: Clock = {
   now: () => performance.now(),
@@ -70,6 +66,8 @@ export interface WorkerApp {
 
 /** The worker with its HTTP port. @throws CategorizerError `MODEL_…` or `HTTP_NOT_LISTENING` */
 export async function composeWorker(config: Config): Promise<WorkerApp> {
+  // Loaded only here: commands without a port start sooner without it.
+  const { createHttpServer } = await import('./adapters/http/http-server.ts');
   const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
   const closer = createCloser();
   try {
@@ -280,6 +278,11 @@ export interface DashboardApp {
 /** The queues in a browser. @throws ConfigError `DASHBOARD_NEEDS_LOGIN`, CategorizerError `HTTP_NOT_LISTENING` */
 export async function composeDashboard(config: Config): Promise<DashboardApp> {
   const users = readDashboardUsers(config);
+  // Loaded only when used: no other command has a use for bull-board.
+  const [{ createDashboardQueues }, { createDashboardServer }] = await Promise.all([
+    import('./adapters/bullmq/dashboard-queues.ts'),
+    import('./adapters/http/dashboard/dashboard-server.ts'),
+  ]);
   const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
   const closer = createCloser();
   const queues = createDashboardQueues({ url: config.REDIS_URL, prefix: config.QUEUE_PREFIX });
@@ -300,6 +303,12 @@ export async function composeDashboard(config: Config): Promise<DashboardApp> {
     await closer.close();
     throw error;
   }
+}
+
+/** The hash of a password, as the settings of the dashboard have it. */
+export async function hashPassword(password: string): Promise<string> {
+  const adapter = await import('./adapters/http/dashboard/password.ts');
+  return adapter.hashPassword(password);
 }
 
 /** How many numbers a feature vector has, from the model's manifest alone. @throws CategorizerError `MODEL_…` */

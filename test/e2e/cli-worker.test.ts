@@ -37,7 +37,9 @@ const said = (worker: LiveCli, message: string) => logOf(worker).find(({ msg }) 
 async function startWorker(settings: Record<string, string> = {}): Promise<LiveCli> {
   const worker = startLive(['worker'], { ...queues.env, HTTP_PORT: '0', ...settings });
   cli = worker;
-  await expect.poll(() => said(worker, 'redis connected'), PATIENCE).toBeDefined();
+  for (const message of ['redis connected', 'worker started']) {
+    await expect.poll(() => said(worker, message), PATIENCE).toBeDefined();
+  }
   return worker;
 }
 
