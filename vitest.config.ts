@@ -10,7 +10,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          globalSetup: 'test/support/global-redis.ts',
+          globalSetup: ['test/support/global-redis.ts', 'test/support/global-postgres.ts'],
           ...slow,
         },
       },
@@ -18,7 +18,7 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          globalSetup: ['test/support/global-build.ts', 'test/support/global-redis.ts'],
+          globalSetup: ['test/support/global-build.ts', 'test/support/global-redis.ts', 'test/support/global-postgres.ts'],
           ...slow,
         },
       },

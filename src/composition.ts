@@ -7,13 +7,14 @@ import { createQueueMonitor } from './adapters/bullmq/queue-monitor.ts';
 import { redisProblem } from './adapters/bullmq/redis-health.ts';
 import { createResultPublisher } from './adapters/bullmq/result-publisher.ts';
 import { createResultQueue } from './adapters/bullmq/result-queue.ts';
+import { type AtomicFile, createAtomicFile, createTextStream } from './adapters/files/atomic-file.ts';
 import type { FileProductSource, SourceOptions } from './adapters/files/products/product-source.ts';
 import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/results/result-file.ts';
 import { readManifest } from './adapters/onnx/model-files.ts';
 import { createOnnxPredictor } from './adapters/onnx/onnx-predictor.ts';
 import { atMostEvery } from './application/at-most-every.ts';
 import { createCategorizeJob } from './application/categorize-job.ts';
-import { type CategorizeProducts, createCategorizeProducts } from './application/categorize-products.ts';
+import { type CategorizeProducts, categoryCodes, createCategorizeProducts } from './application/categorize-products.ts';
 import { createCheckReadiness } from './application/check-readiness.ts';
 import { type Closer, createCloser } from './application/closer.ts';
 import { createMicroBatcher } from './application/micro-batcher.ts';
@@ -104,8 +105,8 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
     const http = await createHttpServer({
       host: config.HTTP_HOST,
       port: config.HTTP_PORT,
-      model,
-      categorizeProducts,
+      settings: 'HTTP_HOST and HTTP_PORT',
+      predict: { model, categorizeProducts },
       checkReadiness: createCheckReadiness({
         redisProblem: () => redisProblem(probes),
         queueDepths: monitor.depths,
@@ -314,6 +315,16 @@ export async function hashPassword(password: string): Promise<string> {
 /** How many numbers a feature vector has, from the model's manifest alone. @throws CategorizerError `MODEL_…` */
 export async function readModelWidth(config: Config): Promise<number> {
   return (await readManifest(config.MODEL_PATH)).model.width;
+}
+
+/** The codes of the model's categories, from its manifest alone. @throws CategorizerError `MODEL_…` */
+export async function readModelCategories(config: Config): Promise<readonly string[]> {
+  return categoryCodes((await readManifest(config.MODEL_PATH)).model);
+}
+
+/** A file that appears whole or not at all. @param path `-` for standard output */
+export function openTextFile(path: string): Promise<AtomicFile> {
+  return path === '-' ? Promise.resolve(createTextStream(process.stdout)) : createAtomicFile(path);
 }
 
 /** @throws CategorizerError `INPUT_NOT_READABLE`, `WRONG_WIDTH`, or what `stop` was aborted with */

@@ -24,6 +24,16 @@ function isRedisUrl(text: string): boolean {
   }
 }
 
+function isDatabaseUrl(text: string): boolean {
+  try {
+    const { protocol, username, password } = new URL(text);
+    decodeURIComponent(username + password);
+    return /^postgres(ql)?:$/.test(protocol);
+  } catch {
+    return false;
+  }
+}
+
 const userName = z
   .string()
   .max(100)
@@ -52,6 +62,13 @@ export const configSchema = z.object({
     .max(100)
     .default('{categorizer}')
     .describe('First part of every Redis key. The braces keep all keys in one Redis Cluster slot.'),
+  DATABASE_URL: z
+    .string()
+    .refine(isDatabaseUrl, 'expected postgres:// or postgresql://; special characters of a password as %XX')
+    .optional()
+    .describe(
+      'The PostgreSQL with the catalogue and the runs, `postgres://`; only recategorizations need it. May hold a password.',
+    ),
   MODEL_PATH: z
     .string()
     .min(1)
@@ -102,6 +119,10 @@ export const configSchema = z.object({
     )
     .optional()
     .describe('Under which URL browsers see the dashboard, where it stands behind a proxy.'),
+  SCHEDULER_HOST: z.string().min(1).default('127.0.0.1').describe("Address of the scheduler's HTTP port."),
+  SCHEDULER_PORT: integer(0, 65_535)
+    .default(8002)
+    .describe("The scheduler's HTTP port; 0 takes a free one and logs it."),
   SHUTDOWN_TIMEOUT_MS: integer(100, 600_000)
     .default(20_000)
     .describe('Time to finish what was begun after SIGTERM, in milliseconds.'),
@@ -158,6 +179,12 @@ function findLoginProblems(set: NodeJS.ProcessEnv): string[] {
     problems.push('DASHBOARD_VIEWER_USER: the same name as DASHBOARD_OPERATOR_USER');
   }
   return problems;
+}
+
+/** @throws ConfigError `CONFIG_INVALID` where it is not set */
+export function readDatabaseUrl({ DATABASE_URL: url }: Config): string {
+  if (url !== undefined) return url;
+  throw new ConfigError('DATABASE_URL is not set: where the catalogue and the runs are, as postgres://user@host/name');
 }
 
 export interface DashboardUser {

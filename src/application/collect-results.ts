@@ -1,8 +1,9 @@
-import { CategorizerError } from '../domain/errors.ts';
 import { createTally, type Tally } from './outcome-tally.ts';
 import type { CollectedResult, ResultFile, ResultKey, ResultQueue } from './ports.ts';
+import { throwIfStopped } from './stopping.ts';
 
 const REMOVE_PAGE = 500;
+const STOPPED = 'stopped by a signal; nothing was taken off the queue';
 
 export interface CollectSummary extends Tally {
   /** Result jobs that were new. */
@@ -60,7 +61,7 @@ export async function collectResults(
   const inFile = await file.begin();
   try {
     for await (const page of queue.read(runId, () => more(progress()))) {
-      throwIfStopped(stop);
+      throwIfStopped(stop, STOPPED);
       const unseen = page.filter(({ resultId }) => !seen.has(resultId));
       const before = await queue.collectedBefore(unseen);
       collectedBefore += before.size;
@@ -73,7 +74,7 @@ export async function collectResults(
       }
       onProgress?.(progress());
     }
-    throwIfStopped(stop);
+    throwIfStopped(stop, STOPPED);
     await file.commit();
   } catch (error) {
     await file.abort();
@@ -85,8 +86,4 @@ export async function collectResults(
     await queue.remove(collected.slice(start, start + REMOVE_PAGE));
   }
   return { results, ...tally.summary(), duplicates, unreadable: queue.unreadable() };
-}
-
-function throwIfStopped(stop: AbortSignal): void {
-  if (stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was taken off the queue');
 }

@@ -3,6 +3,7 @@ import type { ProductTable } from '../domain/product.ts';
 import { createChunker } from './chunker.ts';
 import { createCounts, increment } from './counts.ts';
 import type { Clock, ProductQueue, ProductSource, RejectSink, RunTotals, SentBefore } from './ports.ts';
+import { throwIfStopped } from './stopping.ts';
 
 /** Chunks on their way to Redis at once: enough to hide its time, little enough for memory. */
 const SENDS_IN_FLIGHT = 4;
@@ -152,10 +153,6 @@ async function putAside(source: ProductSource, rejects: RejectSink) {
 function sentCompletely(runId: string, totals: NonNullable<SentBefore['totals']>): EnqueueSummary {
   const { jobs, products } = totals;
   return { runId, ...totals, sentBefore: { jobs, products }, skipped: 0, rejectedByCode: {}, rejectFiles: [] };
-}
-
-function throwIfStopped(stop: AbortSignal): void {
-  if (stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal');
 }
 
 function saysHowToGoOn(error: unknown, sent: { products: number; jobs: number }): unknown {

@@ -208,6 +208,8 @@ export interface ProductQueue {
   enqueue(chunk: OutgoingChunk): Promise<void>;
   /** Remembers that all of the run was sent. */
   finish(runId: string, totals: RunTotals): Promise<void>;
+  /** These chunks were lost: removes what is left of their jobs, and sends them again when the run is sent again. */
+  forget(runId: string, chunkNumbers: readonly number[]): Promise<void>;
   /** Gives up the claim where nothing was sent, so that a mended input can have the run id. */
   withdraw(runId: string): Promise<void>;
 }

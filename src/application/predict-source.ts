@@ -1,10 +1,10 @@
 import type { ModelInfo } from '../domain/category.ts';
 import { NO_CATEGORY } from '../domain/category.ts';
-import { CategorizerError } from '../domain/errors.ts';
 import type { ProductTable, Reject } from '../domain/product.ts';
 import { type CategorizeProducts, categoryCodes } from './categorize-products.ts';
 import { createTally, type Tally } from './outcome-tally.ts';
 import type { CategorizedProducts, ProductSource, RejectedRow, ResultFile } from './ports.ts';
+import { throwIfStopped } from './stopping.ts';
 
 /** Rejected rows that are written at once. */
 const REJECTS_PER_WRITE = 1000;
@@ -28,7 +28,7 @@ export async function predictSource(
   const tally = createTally(options.reviewBelow);
 
   async function write(products: CategorizedProducts): Promise<void> {
-    if (options.stop.aborted) throw new CategorizerError('INTERRUPTED', 'stopped by a signal; nothing was written');
+    throwIfStopped(options.stop, 'stopped by a signal; nothing was written');
     tally.add(products);
     await file.write({ resultId: '', modelVersion: model.version, products });
   }

@@ -11,6 +11,8 @@ export const EXIT = {
   USAGE: 2,
   /** Done, but some products were rejected. */
   REJECTS: 3,
+  /** A run is not applied before a person has approved it. */
+  AWAITING_APPROVAL: 4,
   CONFIG: 78,
   /** Plus the number of the signal: 130 for SIGINT, 143 for SIGTERM. */
   SIGNAL: 128,
@@ -36,6 +38,13 @@ export function integerOption(least: number, most: number): (text: string) => nu
     if (/^\d+$/.test(text) && value >= least && value <= most) return value;
     throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
   };
+}
+
+/** A parser for options that are shares or probabilities. */
+export function ratioOption(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError('expected a number from 0 to 1.');
 }
 
 export function runOption(description: string): Option {
@@ -66,6 +75,17 @@ export function formatFields(fields: Readonly<Record<string, string | number>>):
   return Object.entries(fields)
     .map(([name, value]) => `${name.padEnd(width)}  ${value}`)
     .join('\n');
+}
+
+/** Columns of equal width, two blanks between; from column `numbersFrom` on they end at the right. */
+export function formatTable(rows: readonly (readonly string[])[], numbersFrom: number): string {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, i) => (i < numbersFrom ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+      .join('  ')
+      .trimEnd();
+  return rows.map(line).join('\n');
 }
 
 /** `A 12, B 3`, the most frequent first. */

@@ -143,6 +143,7 @@ function dryRunTarget({ inputs }: FileProductSource, { note }: CommandContext) {
     begin: async () => ({ has: () => false }),
     pendingJobs: async () => 0,
     enqueue: async () => undefined,
+    forget: async () => undefined,
     finish: async () => undefined,
     withdraw: async () => undefined,
   };

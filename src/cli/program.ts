@@ -2,12 +2,18 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import type { CommandContext } from './context.ts';
 import { dashboardCommand } from './dashboard.ts';
+import { dbCommand } from './db.ts';
 import { enqueueCommand } from './enqueue.ts';
 import { modelCommand } from './model.ts';
 import { predictCommand } from './predict.ts';
 import { queueCommand } from './queue.ts';
+import { recategorizeCommand } from './recategorize.ts';
 import { resultsCommand } from './results.ts';
+import { reviewCommand } from './review.ts';
 import { runCommand } from './run.ts';
+import { runsCommand } from './runs.ts';
+import { scheduleCommand } from './schedule.ts';
+import { schedulerCommand } from './scheduler.ts';
 import { workerCommand } from './worker.ts';
 
 /** The `categorizer` command with all of its commands. */
@@ -22,8 +28,8 @@ export function createProgram(context: CommandContext): Command {
       'after',
       `
 Settings come from the environment (REDIS_URL, MODEL_PATH …): see .env.example.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some products were rejected, 78 bad configuration,
-130 and 143 ended by a signal.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some products were rejected, 4 a run waits for
+approval, 78 bad configuration, 130 and 143 ended by a signal.
 
 Examples:
   $ categorizer worker
@@ -39,6 +45,12 @@ Examples:
     queueCommand,
     modelCommand,
     dashboardCommand,
+    recategorizeCommand,
+    runsCommand,
+    reviewCommand,
+    scheduleCommand,
+    schedulerCommand,
+    dbCommand,
   ];
   for (const create of commands) program.addCommand(create(context));
   return forAll(program, (command) => command.exitOverride().showHelpAfterError('(see --help)'));

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { createCounts, increment } from '../application/counts.ts';
 import type { QueueDepth } from '../application/ports.ts';
 import { composeQueues, type QueueApp } from '../composition.ts';
-import { type CommandContext, formatCounts, runOption } from './context.ts';
+import { type CommandContext, formatCounts, formatTable, runOption } from './context.ts';
 
 const RETRY_PAGE = 500;
 
@@ -87,11 +87,5 @@ function formatDepths(queues: readonly QueueDepth[]): string {
     `${oldestWaitingAgeSeconds.toFixed(1)} s`,
     paused ? 'paused' : '',
   ]);
-  const widths = header.map((_, column) => Math.max(...[header, ...rows].map((row) => row[column].length)));
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
-      .join('  ')
-      .trimEnd();
-  return [header, ...rows].map(line).join('\n');
+  return formatTable([header, ...rows], 1);
 }

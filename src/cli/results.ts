@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { type CollectProgress, type CollectSummary, collectResults } from '../application/collect-results.ts';
 import type { RunProgress } from '../application/ports.ts';
 import { watchRun } from '../application/watch-run.ts';
@@ -11,6 +11,7 @@ import {
   formatFields,
   outputFormat,
   outputFormatOption,
+  ratioOption,
   runOption,
 } from './context.ts';
 import { createProgress, createRate, type Progress } from './progress.ts';
@@ -62,11 +63,7 @@ export function addReviewOption(command: Command): Command {
   return command.option(
     '--review-below <confidence>',
     'count the products whose confidence is below it',
-    (text: string) => {
-      const value = Number(text);
-      if (text.trim() !== '' && value >= 0 && value <= 1) return value;
-      throw new InvalidArgumentError('expected a number from 0 to 1.');
-    },
+    ratioOption,
     0.7,
   );
 }

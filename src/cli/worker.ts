@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { composeWorker } from '../composition.ts';
-import { type CommandContext, EXIT } from './context.ts';
+import type { CommandContext } from './context.ts';
+import { serveUntilStopped } from './serve.ts';
 
 export function workerCommand(context: CommandContext): Command {
   return new Command('worker')
@@ -17,28 +18,9 @@ Examples:
     .action(async () => {
       const config = context.config();
       const app = await composeWorker(config);
-      if (!context.stop.aborted) {
-        await new Promise((resolve) => context.stop.addEventListener('abort', resolve, { once: true }));
-      }
-      app.logger.info({ timeoutMs: config.SHUTDOWN_TIMEOUT_MS }, 'stopping: finishing what was begun');
-      const inTime = await settlesWithin(app.close(), config.SHUTDOWN_TIMEOUT_MS);
-      if (inTime) {
-        app.logger.info({}, 'stopped');
-      } else {
-        app.logger.error({}, 'not finished in time: the jobs in work go to another worker when their locks expire');
-        context.exitWith(EXIT.FAILED);
-      }
+      await serveUntilStopped(app, config.SHUTDOWN_TIMEOUT_MS, context, {
+        stopping: 'stopping: finishing what was begun',
+        late: 'not finished in time: the jobs in work go to another worker when their locks expire',
+      });
     });
-}
-
-async function settlesWithin(work: Promise<void>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(resolve, ms, false);
-  });
-  try {
-    return await Promise.race([work.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

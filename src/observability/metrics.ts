@@ -1,33 +1,23 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { BatchStart, HttpObserver, JobObserver, ProductObserver, QueueDepth } from '../application/ports.ts';
+import { Counter, Gauge, Histogram } from 'prom-client';
+import type { BatchStart, JobObserver, ProductObserver, QueueDepth } from '../application/ports.ts';
 import { type ModelInfo, NO_CATEGORY } from '../domain/category.ts';
 import type { PredictionBatch } from '../domain/prediction.ts';
 import { ArrayHistogram } from './array-histogram.ts';
-
-/** Gauges of prom-client's defaults whose names end in _total, which Prometheus keeps for counters. */
-const MISNAMED_DEFAULTS = [
-  'nodejs_active_handles_total',
-  'nodejs_active_requests_total',
-  'nodejs_active_resources_total',
-];
+import { createProcessMetrics, type ProcessMetrics } from './process-metrics.ts';
 
 const BATCH_ROWS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 65536];
 const WAIT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
 const INFERENCE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2];
 const JOB_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28800];
-const HTTP_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5];
 const CONFIDENCE = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.999, 1];
 
-export interface Metrics {
+export interface Metrics extends ProcessMetrics {
   readonly jobs: JobObserver;
   readonly products: ProductObserver;
-  readonly http: HttpObserver;
   batchStarted(batch: BatchStart): void;
   batchPredicted(predictions: PredictionBatch): void;
   /** Around one run of the model. */
   timeInference<T>(run: () => Promise<T>): Promise<T>;
-  /** The exposition format, and its content type. */
-  expose(): Promise<{ readonly text: string; readonly contentType: string }>;
 }
 
 /**
@@ -41,10 +31,7 @@ export function createMetrics(sources: {
   readonly queueDepths: () => Promise<readonly QueueDepth[]>;
 }): Metrics {
   const { model, queue: inputQueue, queueDepths } = sources;
-  const registry = new Registry();
-  const registers = [registry];
-  collectDefaultMetrics({ register: registry });
-  for (const name of MISNAMED_DEFAULTS) registry.removeSingleMetric(name);
+  const { http, expose, registers } = createProcessMetrics(readQueues);
 
   const products = new Counter({
     name: 'categorizer_products_total',
@@ -123,19 +110,6 @@ export function createMetrics(sources: {
     registers,
   });
   for (const [category, share] of Object.entries(model.trainingShares ?? {})) trainingShare.set({ category }, share);
-  const httpRequests = new Counter({
-    name: 'categorizer_http_requests_total',
-    help: 'HTTP requests by route.',
-    labelNames: ['path', 'method', 'status'],
-    registers,
-  });
-  const httpDuration = new Histogram({
-    name: 'categorizer_http_request_duration_seconds',
-    help: 'Time until an HTTP answer was sent.',
-    labelNames: ['path', 'method'],
-    buckets: HTTP_SECONDS,
-    registers,
-  });
   const queueJobs = new Gauge({
     name: 'categorizer_queue_jobs',
     help: 'Jobs on a queue by state, read at scrape time; the same on every replica.',
@@ -181,12 +155,8 @@ export function createMetrics(sources: {
       stalled: () => jobsStalled.inc(),
     },
     products: { products: (outcome, count) => products.inc({ outcome }, count) },
-    http: {
-      answered({ path, method, status, seconds }) {
-        httpRequests.inc({ path, method, status });
-        httpDuration.observe({ path, method }, seconds);
-      },
-    },
+    http,
+    expose,
     batchStarted({ rows, reason, waitSeconds }) {
       batchRows.observe(rows);
       batchWait.observe(waitSeconds);
@@ -209,10 +179,6 @@ export function createMetrics(sources: {
       } finally {
         stop();
       }
-    },
-    async expose() {
-      await readQueues();
-      return { text: await registry.metrics(), contentType: registry.contentType };
     },
   };
 }

@@ -47,14 +47,24 @@ export function createFakeProductQueue(
     store.chunks.find((chunk) => chunk.runId === runId && chunk.number === number);
 
   /** As the real one does: so that they are sent again. */
-  function forgetLostChunks(runId: string, run: StoredRun): void {
+  function forgetLostChunks(runId: string): void {
     const lost = store.chunks.filter((chunk) => chunk.runId === runId && store.failed.get(chunk) === 'PAYLOAD_MISSING');
-    if (lost.length > 0) run.totals = undefined;
-    for (const chunk of lost) {
-      run.sent.delete(chunk.number);
+    forget(
+      runId,
+      lost.map(({ number }) => number),
+    );
+  }
+
+  function forget(runId: string, numbers: readonly number[]): void {
+    const run = store.runs.get(runId);
+    if (run && numbers.length > 0) run.totals = undefined;
+    for (const number of numbers) {
+      run?.sent.delete(number);
+      const chunk = chunkOf(runId, number);
+      if (!chunk) continue;
       store.failed.delete(chunk);
+      store.chunks = store.chunks.filter((other) => other !== chunk);
     }
-    store.chunks = store.chunks.filter((chunk) => !lost.includes(chunk));
   }
 
   const queue: FakeProductQueue = {
@@ -69,7 +79,7 @@ export function createFakeProductQueue(
       const run = store.runs.get(runId) ?? { fingerprint, sent: new Set(), totals: undefined };
       if (run.fingerprint !== fingerprint) throw new CategorizerError('RUN_CONFLICT', `run ${runId} has another input`);
       store.runs.set(runId, run);
-      forgetLostChunks(runId, run);
+      forgetLostChunks(runId);
       const sent = new Set(run.sent);
       return { has: (number) => sent.has(number), totals: run.totals };
     },
@@ -91,6 +101,9 @@ export function createFakeProductQueue(
       await crash.point('finish');
       const run = store.runs.get(runId);
       if (run) run.totals = totals;
+    },
+    async forget(runId, numbers) {
+      forget(runId, numbers);
     },
     async withdraw(runId) {
       if (store.runs.get(runId)?.sent.size === 0) store.runs.delete(runId);

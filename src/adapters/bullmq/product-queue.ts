@@ -1,4 +1,4 @@
-import type { Queue } from 'bullmq';
+import type { JobsOptions, Queue } from 'bullmq';
 import type { ChainableCommander, Redis } from 'ioredis';
 import type { EnqueueTracer, OutgoingChunk, ProductQueue, SentBefore } from '../../application/ports.ts';
 import {
@@ -27,8 +27,10 @@ export function createProductQueue(options: {
   readonly prefix: string;
   readonly payloads: Payloads;
   readonly tracer: EnqueueTracer;
+  /** The queue where each run has a job that waits for its chunks; none where nothing waits. */
+  readonly runQueue?: string;
 }): ProductQueue & { close(): Promise<void> } {
-  const { connection, prefix, payloads, tracer } = options;
+  const { connection, prefix, payloads, tracer, runQueue } = options;
   const queue: Queue = new TolerantQueue(PRODUCT_QUEUE, {
     connection,
     prefix,
@@ -60,18 +62,32 @@ export function createProductQueue(options: {
   /** A chunk whose payload is gone has failed for good; sent again it can be done. @returns whether there were any */
   async function forgetLostChunks(runId: string): Promise<boolean> {
     const ids = await askRedis(() => queue.getRanges(['failed'], 0, -1, true));
-    const mine = ids.filter((id) => numberOf(runId, id) !== undefined);
-    let found = false;
-    for (const id of mine) {
+    const lost: number[] = [];
+    for (const id of ids) {
+      const number = numberOf(runId, id);
+      if (number === undefined) continue;
       const job = await askRedis(() => queue.getJob(id));
-      if (!job || parseFailedReason(job.failedReason ?? '').code !== 'PAYLOAD_MISSING') continue;
+      if (job && parseFailedReason(job.failedReason ?? '').code === 'PAYLOAD_MISSING') lost.push(number);
+    }
+    await forget(runId, lost);
+    return lost.length > 0;
+  }
+
+  async function forget(runId: string, chunkNumbers: readonly number[]): Promise<void> {
+    for (const number of chunkNumbers) {
       // In this order: killed in between, the next call still knows that the run is not complete.
       await askRedis(() => connection.hdel(runKey(prefix, runId), ...TOTALS_FIELDS));
-      await askRedis(() => connection.setbit(sentKey(prefix, runId), numberOf(runId, id) ?? 0, 0));
-      await askRedis(() => job.remove());
-      found = true;
+      await askRedis(() => connection.setbit(sentKey(prefix, runId), number, 0));
+      const job = await askRedis(() => queue.getJob(chunkJobId(runId, number)));
+      const removed = job && (await askRedis(() => queue.remove(job.id ?? '')));
+      if (removed && typeof job.data?.payload === 'string') await askRedis(() => payloads.remove([job.data.payload]));
     }
-    return found;
+  }
+
+  /** The job of the run goes on when all chunks are finished, also those that failed. */
+  function childOf(runId: string): JobsOptions {
+    if (runQueue === undefined) return {};
+    return { parent: { id: runId, queue: `${prefix}:${runQueue}` }, ignoreDependencyOnFailure: true };
   }
 
   async function enqueue({ number, runId, products }: OutgoingChunk): Promise<void> {
@@ -83,7 +99,7 @@ export function createProductQueue(options: {
       const telemetry = trace === undefined ? undefined : { metadata: trace };
       // In this order: a job whose payload is not there yet would fail.
       await askRedis(() => payloads.write(key, payload));
-      await askRedis(() => queue.add(PACKED_PRODUCTS_JOB, data, { jobId, telemetry }));
+      await askRedis(() => queue.add(PACKED_PRODUCTS_JOB, data, { jobId, telemetry, ...childOf(runId) }));
     });
     const pipeline = connection.pipeline();
     pipeline.setbit(sentKey(prefix, runId), number, 1);
@@ -95,6 +111,7 @@ export function createProductQueue(options: {
     begin,
     pendingJobs: () => askRedis(() => queue.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized')),
     enqueue,
+    forget,
     async finish(runId, totals) {
       const pipeline = connection.pipeline();
       pipeline.hset(runKey(prefix, runId), totals);

@@ -1,17 +1,9 @@
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { CategorizedProducts, CollectedResult, Logger, ResultKey, ResultQueue } from '../../application/ports.ts';
-import {
-  type CategoryResultData,
-  type PackedCategoriesResultData,
-  type ProductOutcome,
-  parseResult,
-  RESULT_QUEUE,
-  unpackOutcomes,
-} from '../../contract/index.ts';
-import { NO_CATEGORY } from '../../domain/category.ts';
+import type { CollectedResult, Logger, ResultKey, ResultQueue } from '../../application/ports.ts';
+import { RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
-import type { Reject } from '../../domain/product.ts';
+import { NO_PRODUCTS, readResult } from './collected-result.ts';
 import { askRedis } from './connection.ts';
 import type { Payloads } from './payloads.ts';
 import { removeOldest } from './remove-waiting.ts';
@@ -73,7 +65,9 @@ export function createResultQueue(options: {
   /** @returns undefined, and a line in the log, for what cannot be collected: it is left where it is. */
   async function collect(job: Job): Promise<CollectedResult | undefined> {
     try {
-      return await toCollectedResult(job);
+      const { result, payloadKey } = await readResult(job, payloads);
+      if (payloadKey !== undefined) payloadKeys.set(result.resultId, payloadKey);
+      return result;
     } catch (error) {
       if (!(error instanceof CategorizerError) || error.retryable) throw error;
       const key = { resultId: job.id ?? '', runId: runIdOf(job.data) };
@@ -84,23 +78,6 @@ export function createResultQueue(options: {
       unreadable.add(job.id ?? '');
       return undefined;
     }
-  }
-
-  /** @throws CategorizerError `INVALID_JOB`, `PAYLOAD_MISSING` or `PAYLOAD_INVALID` */
-  async function toCollectedResult(job: Job): Promise<CollectedResult> {
-    const resultId = job.id ?? '';
-    const parsed = parseResult(job.name, job.data);
-    if (typeof parsed === 'string') throw new CategorizerError('INVALID_JOB', parsed);
-    const { model, runId, jobId } = parsed.data;
-    const origin = { resultId, jobId, runId, modelVersion: model.version };
-    if (parsed.form === 'one') return { ...origin, products: fromPrediction(parsed.data) };
-    if (parsed.form === 'chunk') return { ...origin, products: fromOutcomes(parsed.data.results) };
-    const { payload: key, count: rows, categories, rejects } = parsed.data;
-    payloadKeys.set(resultId, key);
-    const outcomes = unpackOutcomes(await askRedis(() => payloads.read(key)), parsed.data);
-    const problem = contradiction(parsed.data, outcomes.categoryIndexes);
-    if (problem) throw new CategorizerError('INVALID_JOB', problem);
-    return { ...origin, products: { rows, categories, rejects, ...outcomes } };
   }
 
   async function collectedBefore(results: readonly ResultKey[]): Promise<ReadonlySet<string>> {
@@ -145,52 +122,7 @@ function byRun(results: readonly ResultKey[]): Map<string | undefined, string[]>
   return groups;
 }
 
-const NO_PRODUCTS = fromOutcomes([]);
-
-/** What cannot be true of a packed result, although each part of it has its form. */
-function contradiction(
-  { count, categories, rejects }: PackedCategoriesResultData,
-  categoryIndexes: Uint16Array,
-): string | undefined {
-  const unknown = categoryIndexes.find((index) => index !== NO_CATEGORY && index >= categories.length);
-  if (unknown !== undefined) return `category index ${unknown} stands for none of ${categories.length} categories`;
-  const outside = rejects.find(({ row }) => row >= count);
-  return outside && `row ${outside.row} is rejected, and there are ${count}`;
-}
-
 /** Without looking closely: what is on the queue may be anything. */
 function runIdOf(data: { runId?: unknown } | null): string | undefined {
   return typeof data?.runId === 'string' ? data.runId : undefined;
-}
-
-function fromPrediction({ productId, category, confidence }: CategoryResultData): CategorizedProducts {
-  return {
-    rows: 1,
-    ids: [productId],
-    categories: [category.code],
-    categoryIndexes: Uint16Array.of(0),
-    confidences: Float32Array.of(confidence),
-    rejects: [],
-  };
-}
-
-function fromOutcomes(outcomes: readonly ProductOutcome[]): CategorizedProducts {
-  const rows = outcomes.length;
-  const indexOf = new Map<string, number>();
-  const categoryIndexes = new Uint16Array(rows).fill(NO_CATEGORY);
-  const confidences = new Float32Array(rows).fill(Number.NaN);
-  const rejects: Reject[] = [];
-  outcomes.forEach((outcome, row) => {
-    if ('reject' in outcome) {
-      rejects.push({ row, ...outcome.reject });
-      return;
-    }
-    const { categoryCode } = outcome;
-    const index = indexOf.get(categoryCode) ?? indexOf.size;
-    indexOf.set(categoryCode, index);
-    categoryIndexes[row] = index;
-    confidences[row] = outcome.confidence;
-  });
-  const ids = outcomes.map(({ productId }) => productId);
-  return { rows, ids, categories: [...indexOf.keys()], categoryIndexes, confidences, rejects };
 }

@@ -97,6 +97,26 @@ export async function createAtomicFile(path: string, encoding: 'utf8' | 'latin1'
   };
 }
 
+/** As an `AtomicFile` for what cannot be taken back. */
+export function createTextStream(stream: NodeJS.WritableStream): AtomicFile {
+  return {
+    write: (text) => writeToStream(stream, text),
+    commit: async () => undefined,
+    abort: async () => undefined,
+  };
+}
+
+/** Resolves when it was taken. @throws CategorizerError `OUTPUT_NOT_WRITABLE` */
+export function writeToStream(stream: NodeJS.WritableStream, bytes: Uint8Array | string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(bytes, (error) => {
+      if (error) {
+        reject(new CategorizerError('OUTPUT_NOT_WRITABLE', `cannot write to standard output: ${error.message}`));
+      } else resolve();
+    });
+  });
+}
+
 /** What a crash left behind, long enough ago that nobody writes it any more. */
 async function removeLeftovers(target: string): Promise<void> {
   const directory = dirname(target);

@@ -17,22 +17,29 @@ export interface HttpServerOptions {
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
-  readonly model: ModelInfo;
-  readonly categorizeProducts: CategorizeProducts;
+  /** The names of the variables for address and port. */
+  readonly settings: string;
+  /** Answers `POST /predict`; none where this process has no model. */
+  readonly predict?: PredictOptions;
   readonly checkReadiness: CheckReadiness;
   readonly exposeMetrics: () => Promise<{ readonly text: string; readonly contentType: string }>;
   readonly observer: HttpObserver;
   readonly logger: Logger;
 }
 
-/** Health, readiness, metrics and single predictions. @throws CategorizerError `HTTP_NOT_LISTENING` */
+interface PredictOptions {
+  readonly model: ModelInfo;
+  readonly categorizeProducts: CategorizeProducts;
+}
+
+/** Health, readiness, metrics and, where there is a model, single predictions. @throws CategorizerError `HTTP_NOT_LISTENING` */
 export function createHttpServer(options: HttpServerOptions): Promise<ListeningServer> {
-  const { host, port, logger } = options;
-  return listen(createApp(options), { host, port, settings: 'HTTP_HOST and HTTP_PORT', logger });
+  const { host, port, settings, logger } = options;
+  return listen(createApp(options), { host, port, settings, logger });
 }
 
 function createApp(options: HttpServerOptions): Express {
-  const { checkReadiness, exposeMetrics, logger } = options;
+  const { predict, checkReadiness, exposeMetrics, logger } = options;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -53,7 +60,8 @@ function createApp(options: HttpServerOptions): Express {
     response.end(text);
   });
   // The body is JSON whatever its type says: `curl -d` sends that of a form.
-  app.post('/predict', express.json({ limit: BODY_LIMIT, type: () => true, strict: false }), predictRoute(options));
+  const body = express.json({ limit: BODY_LIMIT, type: () => true, strict: false });
+  if (predict) app.post('/predict', body, predictRoute(predict));
 
   app.use((request, response) => {
     response.status(404).json({ error: `no such route: ${request.method} ${request.path}` });
@@ -62,7 +70,7 @@ function createApp(options: HttpServerOptions): Express {
   return app;
 }
 
-function predictRoute({ categorizeProducts, model }: HttpServerOptions) {
+function predictRoute({ categorizeProducts, model }: PredictOptions) {
   return async (request: Request, response: Response): Promise<void> => {
     const body: unknown = request.body;
     if (typeof body !== 'object' || body === null || !('features' in body)) {

@@ -1,7 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import type { ResultFile } from '../../../application/ports.ts';
-import { CategorizerError } from '../../../domain/errors.ts';
-import { type AtomicTarget, createAtomicTarget, explainWrite } from '../atomic-file.ts';
+import { type AtomicTarget, createAtomicTarget, explainWrite, writeToStream } from '../atomic-file.ts';
 import { createParquetResultFile } from './parquet-result-file.ts';
 import { createRowEncoder } from './result-encoder.ts';
 import { CSV_ROWS, JSON_LINES_ROWS, type RowFormat } from './result-format.ts';
@@ -86,14 +85,7 @@ function createTextFile(path: string, format: TextFormat, keep: boolean): Result
 export function createResultStream(stream: NodeJS.WritableStream, format: TextFormat): ResultFile {
   const { rows } = TEXT[format];
   const encoder = createRowEncoder(rows);
-  const write = (bytes: Uint8Array | string) =>
-    new Promise<void>((resolve, reject) => {
-      stream.write(bytes, (error) => {
-        if (error)
-          reject(new CategorizerError('OUTPUT_NOT_WRITABLE', `cannot write to standard output: ${error.message}`));
-        else resolve();
-      });
-    });
+  const write = (bytes: Uint8Array | string) => writeToStream(stream, bytes);
   return {
     async begin() {
       await write(rows.header);

@@ -1,0 +1,101 @@
+import type { ModelInfo } from '../../domain/category.ts';
+import { CategorizerError } from '../../domain/errors.ts';
+import { findHolds, isWorking, type WorkingState } from '../../domain/run.ts';
+import type { Clock, Logger, ProductQueue } from '../ports.ts';
+import { throwIfStopped } from '../stopping.ts';
+import { categorizeSlices } from './categorize-slices.ts';
+import { planRun } from './plan-run.ts';
+import type { CategoryStore, InputHash, Run, RunChunks, RunPlan, RunRegistry, RunReports } from './ports.ts';
+
+/**
+ * Takes a run as far as it goes: to its end, to where a person must approve it, or to where its chunks must be finished
+ * first (`waiting`: call again then). Every step is recorded when it is done, so that a process that is killed anywhere
+ * is replaced by the next call, by whoever makes it.
+ *
+ * @throws what is worth another try; any other error of ours makes the run `failed`
+ */
+export type AdvanceRun = (runId: string, stop: AbortSignal) => Promise<'over' | 'waiting'>;
+
+export function createAdvanceRun(dependencies: {
+  readonly registry: RunRegistry;
+  readonly plan: RunPlan;
+  readonly reports: RunReports;
+  readonly categories: CategoryStore;
+  readonly queue: ProductQueue;
+  readonly chunks: RunChunks;
+  /** The model of this process, as its files are now. */
+  readonly readModel: () => Promise<ModelInfo>;
+  readonly createInputHash: (model: ModelInfo) => InputHash;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}): AdvanceRun {
+  const { registry, plan, reports, categories, readModel, createInputHash, logger } = dependencies;
+
+  async function planIt(run: Run, stop: AbortSignal): Promise<'on'> {
+    const model = await readModel();
+    if (model.sha256 !== run.model.sha256) {
+      const message = `the run was begun with model ${run.model.version}, and this process has ${model.version} (MODEL_PATH)`;
+      throw new CategorizerError('MODEL_MISMATCH', message);
+    }
+    const inputHash = createInputHash(model);
+    const { settings } = run;
+    await plan.create(run.id, (catalogue, sink) => planRun({ catalogue, sink, inputHash }, { settings, model, stop }));
+    return 'on';
+  }
+
+  async function categorize(run: Run, stop: AbortSignal): Promise<'waiting' | 'on'> {
+    if ((await categorizeSlices(dependencies, run, stop)) === 'waiting') return 'waiting';
+    const holds = findHolds(await reports.create(run.id), run.settings);
+    if (run.settings.dryRun) {
+      await registry.change(run.id, ['running'], 'running', { holds });
+      await categories.finish(run.id);
+    } else if (holds.length > 0) {
+      await registry.change(run.id, ['running'], 'awaiting_approval', { holds });
+    } else {
+      await registry.change(run.id, ['running'], 'applying');
+    }
+    return 'on';
+  }
+
+  async function apply(run: Run, stop: AbortSignal): Promise<'on'> {
+    for (const number of await categories.unapplied(run.id)) {
+      throwIfStopped(stop);
+      await categories.apply(run.id, number);
+    }
+    await categories.finish(run.id);
+    return 'on';
+  }
+
+  const steps: Record<WorkingState, (run: Run, stop: AbortSignal) => Promise<'waiting' | 'on'>> = {
+    planned: planIt,
+    running: categorize,
+    applying: apply,
+  };
+
+  return async (runId, stop) => {
+    for (;;) {
+      throwIfStopped(stop);
+      const run = await registry.get(runId);
+      if (!run || !isWorking(run.state)) {
+        if (run) tellEnd(run, logger);
+        return 'over';
+      }
+      const { state } = run;
+      logger.info({ runId, state }, 'run goes on');
+      try {
+        if ((await steps[state](run, stop)) === 'waiting') return 'waiting';
+      } catch (error) {
+        if (!(error instanceof CategorizerError) || error.retryable) throw error;
+        const { code, message } = error;
+        await registry.change(runId, [state], 'failed', { failure: { state, code, message } });
+      }
+    }
+  };
+}
+
+function tellEnd({ id: runId, state, counts, holds, failure }: Run, logger: Logger): void {
+  if (state === 'failed') logger.error({ runId, ...failure }, 'run failed');
+  else if (state === 'awaiting_approval') logger.warn({ runId, holds, counts }, 'run waits for approval');
+  else if (state === 'finished_with_rejects') logger.warn({ runId, counts }, 'run finished, with rejects');
+  else logger.info({ runId, state, counts }, 'run is over');
+}

@@ -1,0 +1,114 @@
+import type { ModelInfo } from '../../domain/category.ts';
+import { CategorizerError } from '../../domain/errors.ts';
+import { enqueueProducts } from '../enqueue-products.ts';
+import type { Clock, ProductQueue, ProductSource, RejectSink } from '../ports.ts';
+import { throwIfStopped } from '../stopping.ts';
+import type { Run, RunChunks, RunPlan } from './ports.ts';
+
+/** So often a chunk may vanish (its result was collected by somebody else, say) before it is given up. */
+const MAX_SENDS = 3;
+
+/**
+ * Sends the slices of a run to the queue as chunks, and stages the results that are there.
+ *
+ * @returns whether chunks are still under way: to be called again when they are finished
+ * @throws CategorizerError `MODEL_MISMATCH`, `INTERRUPTED`, and what the ports throw
+ */
+export async function categorizeSlices(
+  ports: {
+    readonly plan: RunPlan;
+    readonly queue: ProductQueue;
+    readonly chunks: RunChunks;
+    readonly clock: Clock;
+  },
+  run: Run,
+  stop: AbortSignal,
+): Promise<'waiting' | 'staged'> {
+  const { plan, chunks } = ports;
+  await send(ports, run, stop);
+  const open = (await plan.slices(run.id)).filter(({ staged }) => !staged);
+  const lost: number[] = [];
+  let underWay = 0;
+  for (const { number, sends } of open) {
+    throwIfStopped(stop);
+    const outcome = await chunks.outcome(run.id, number);
+    switch (outcome.state) {
+      case 'pending':
+        underWay++;
+        break;
+      case 'lost':
+        if (sends < MAX_SENDS) lost.push(number);
+        else await giveUp(number, { code: 'RESULT_LOST', message: `its result was lost ${MAX_SENDS} times` });
+        break;
+      case 'failed':
+        await giveUp(number, outcome);
+        break;
+      case 'categorized':
+        checkModel(run.model, outcome.model);
+        await plan.stage(run.id, {
+          slice: await plan.read(run.id, number),
+          result: outcome.result.products,
+          reviewBelow: run.settings.reviewBelow,
+        });
+        // After it is staged: killed in between, the next call stages nothing and comes here again.
+        await chunks.removeResults(run.id, [number]);
+    }
+  }
+  if (lost.length > 0) {
+    await plan.sendAgain(run.id, lost);
+    await discardChunks(ports, run.id, lost);
+    await send(ports, run, stop);
+  }
+  return underWay + lost.length > 0 ? 'waiting' : 'staged';
+
+  async function giveUp(number: number, reason: { code: string; message: string }): Promise<void> {
+    await plan.stageFailed(run.id, await plan.read(run.id, number), reason);
+  }
+}
+
+/** Removes what is left of these chunks on the queues, so that they can be sent anew. Those in work are left. */
+export async function discardChunks(
+  { queue, chunks }: { readonly queue: ProductQueue; readonly chunks: RunChunks },
+  runId: string,
+  numbers: readonly number[],
+): Promise<void> {
+  await queue.forget(runId, numbers);
+  await chunks.removeResults(runId, numbers);
+}
+
+/** Sends what is not known to have arrived. A slice is a chunk, and has its number. */
+async function send(
+  { plan, queue, clock }: { readonly plan: RunPlan; readonly queue: ProductQueue; readonly clock: Clock },
+  run: Run,
+  stop: AbortSignal,
+): Promise<void> {
+  const { sliceSize, maxPendingMiB } = run.settings;
+  const source: ProductSource = {
+    fingerprint: `run of ${run.createdAt.toISOString()}`,
+    async *products() {
+      const slices = await plan.slices(run.id);
+      for (const { number, forModel } of slices) if (forModel) yield (await plan.read(run.id, number)).products;
+    },
+    counts: () => ({ rejected: 0, skipped: 0 }),
+    async *rejects() {},
+    progress: () => ({ read: 0, total: 0 }),
+    close: async () => undefined,
+  };
+  await enqueueProducts(
+    { source, queue, clock, rejects: noRejects },
+    { runId: run.id, chunkSize: sliceSize, maxPendingBytes: maxPendingMiB * 1024 * 1024, stop },
+  );
+}
+
+/** What is bad in the catalogue was put aside when the run was planned. */
+const noRejects: RejectSink = {
+  write: async () => undefined,
+  commit: async () => [],
+  abort: async () => undefined,
+};
+
+function checkModel(planned: Run['model'], used: Pick<ModelInfo, 'version' | 'sha256'>): void {
+  if (used.sha256 === planned.sha256) return;
+  const message = `the run was planned for model ${planned.version} (${planned.sha256.slice(0, 12)}), and a worker used ${used.version} (${used.sha256.slice(0, 12)}): give the workers the model of the run, then categorizer runs resume`;
+  throw new CategorizerError('MODEL_MISMATCH', message);
+}

@@ -1,0 +1,25 @@
+import { throwIfStopped } from '../stopping.ts';
+import type { CategoryStore } from './ports.ts';
+
+/**
+ * Restores what a run changed, except what changed since and what a person decided. Killed anywhere, the same call goes
+ * on.
+ *
+ * @returns products that were restored, and products that were left as they are
+ * @throws CategorizerError `RUN_STATE`, `RUN_LOCKED`, `RUN_NOT_FOUND`, `INTERRUPTED`, and what the store throws
+ */
+export async function revertRun(
+  categories: CategoryStore,
+  runId: string,
+  stop: AbortSignal,
+): Promise<{ restored: number; kept: number }> {
+  const total = { restored: 0, kept: 0 };
+  for (const slice of await categories.beginRevert(runId)) {
+    throwIfStopped(stop, `stopped by a signal; categorizer runs revert ${runId} goes on`);
+    const { restored, kept } = await categories.revert(runId, slice);
+    total.restored += restored;
+    total.kept += kept;
+  }
+  await categories.endRevert(runId);
+  return total;
+}

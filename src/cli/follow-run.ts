@@ -1,0 +1,81 @@
+/** Waits for a run, and makes it go on meanwhile. */
+import type { Command } from 'commander';
+import type { RunsApp } from '../composition/runs.ts';
+import { CategorizerError } from '../domain/errors.ts';
+import { isWorking, type RunState } from '../domain/run.ts';
+import { type CommandContext, EXIT } from './context.ts';
+import { findPrevious } from './previous-run.ts';
+import { formatRun } from './run-text.ts';
+
+export interface FollowOptions {
+  local?: boolean;
+  detach?: boolean;
+  json?: boolean;
+}
+
+const POLL_MS = 200;
+
+export function addFollowOptions(command: Command): Command {
+  return command
+    .option('--local', 'with a worker in this process; else workers must be running')
+    .option('--detach', 'do not wait: a scheduler must be running, which makes it go on')
+    .option('--json', 'print the run and its report as JSON');
+}
+
+/** Until it is over or waits for approval. @param startWorker for `--local` */
+export async function followRun(
+  app: RunsApp,
+  runId: string,
+  options: FollowOptions,
+  context: CommandContext,
+  startWorker: () => Promise<{ close(): Promise<void> }>,
+): Promise<void> {
+  if (!options.detach) await waitFor(app, runId, options, context, startWorker);
+  const run = await app.runs.find(runId);
+  const report = await app.reports.get(runId);
+  context.print(
+    options.json ? JSON.stringify({ ...run, report }) : formatRun(run, report, await findPrevious(app.registry, run)),
+  );
+  context.exitWith(options.detach ? EXIT.DONE : exitCodeOf(run.state));
+}
+
+async function waitFor(
+  app: RunsApp,
+  runId: string,
+  options: FollowOptions,
+  context: CommandContext,
+  startWorker: () => Promise<{ close(): Promise<void> }>,
+): Promise<void> {
+  const worker = options.local ? await startWorker() : undefined;
+  try {
+    app.work();
+    let last: RunState | undefined;
+    for (;;) {
+      const { state } = await app.runs.find(runId);
+      if (state !== last) context.note(`${runId}: ${state}`);
+      last = state;
+      if (!isWorking(state)) return;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      if (context.stop.aborted) {
+        const advice = `run ${runId} is ${state}; categorizer runs resume ${runId} goes on with it`;
+        throw new CategorizerError('INTERRUPTED', `stopped by a signal; ${advice}`);
+      }
+    }
+  } finally {
+    await worker?.close();
+  }
+}
+
+/** What is not wholly well is not 0. */
+export function exitCodeOf(state: RunState): number {
+  switch (state) {
+    case 'finished':
+      return EXIT.DONE;
+    case 'finished_with_rejects':
+      return EXIT.REJECTS;
+    case 'awaiting_approval':
+      return EXIT.AWAITING_APPROVAL;
+    default:
+      return EXIT.FAILED;
+  }
+}

@@ -1,0 +1,71 @@
+import { Command } from 'commander';
+import type { Run } from '../application/recategorization/ports.ts';
+import { runIdAt } from '../application/recategorization/start-due-run.ts';
+import { composeRuns, type RunsApp } from '../composition/runs.ts';
+import { composeLocalWorker } from '../composition.ts';
+import { CategorizerError } from '../domain/errors.ts';
+import { type CommandContext, runOption } from './context.ts';
+import { addFollowOptions, type FollowOptions, followRun } from './follow-run.ts';
+import { addRunSettingsOptions, RUN_SETTINGS_HELP, type RunSettingsOptions, toRunSettings } from './run-settings.ts';
+
+interface Options extends RunSettingsOptions, FollowOptions {
+  run?: string;
+  schedule?: string;
+  dryRun?: boolean;
+}
+
+export function recategorizeCommand(context: CommandContext): Command {
+  const command = new Command('recategorize')
+    .description('categorize the catalogue of a database again: what changed since the last time')
+    .addOption(runOption('name of this run (default: from the time)'))
+    .option('--schedule <name>', 'with the settings of that schedule, and as its run')
+    .option('--dry-run', 'end with the report, and change nothing');
+  return addFollowOptions(addRunSettingsOptions(command))
+    .addHelpText(
+      'after',
+      `${RUN_SETTINGS_HELP}
+
+Killed at any moment, the run goes on in a scheduler, or with: categorizer runs resume <id>
+Exit code 3: done, but some products were rejected. Exit code 4: waits for approval (runs approve, runs reject).
+
+Examples:
+  $ categorizer recategorize --source-table erp.products --category-column category --dry-run
+  $ categorizer recategorize --source-sql 'SELECT id AS product_id, vector AS features FROM items WHERE active' \\
+      --apply-sql 'UPDATE items SET category = c.category_code FROM categorizer_changes c WHERE id = c.product_id'
+  $ categorizer recategorize --schedule nightly`,
+    )
+    .action((options: Options, self: Command) => recategorize(options, self, context));
+}
+
+async function recategorize(options: Options, self: Command, context: CommandContext): Promise<void> {
+  const config = context.config();
+  const app = await composeRuns(config, context.stop, { works: !options.detach });
+  try {
+    const run = await begin(app, options, self);
+    context.note(`run ${run.id} begun`);
+    await followRun(app, run.id, options, context, () => composeLocalWorker(config));
+  } finally {
+    await app.close();
+  }
+}
+
+async function begin(app: RunsApp, options: Options, self: Command): Promise<Run> {
+  const model = await app.readModel();
+  const name = options.schedule ?? 'manual';
+  const id = options.run ?? runIdAt(name, new Date());
+  if (options.schedule === undefined) {
+    const settings = toRunSettings(options, model.width, options.dryRun ?? false, self);
+    return app.runs.start({ id, name, settings, model });
+  }
+  const schedule = await app.schedules.get(options.schedule);
+  if (!schedule) {
+    const message = `there is no schedule ${options.schedule}: see categorizer schedule list`;
+    throw new CategorizerError('SCHEDULE_NOT_FOUND', message);
+  }
+  const settings = {
+    ...schedule.settings,
+    dryRun: options.dryRun ?? false,
+    full: options.full ?? schedule.settings.full,
+  };
+  return app.runs.start({ id, name, settings, model });
+}

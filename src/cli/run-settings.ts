@@ -1,0 +1,109 @@
+/** What decides what a recategorization does: the options of `recategorize` and of `schedule set`. */
+import { type Command, InvalidArgumentError } from 'commander';
+import { maxChunkProducts } from '../contract/index.ts';
+import type { RunSettings } from '../domain/run.ts';
+import { integerOption, ratioOption } from './context.ts';
+
+export interface RunSettingsOptions {
+  sourceSql?: string;
+  sourceTable?: string;
+  idColumn: string;
+  featureColumns: readonly string[];
+  categoryColumn?: string;
+  full?: boolean;
+  maxChangeRatio: number;
+  maxRejectRatio: number;
+  minProducts: number;
+  reviewBelow: number;
+  applySql?: string;
+  sliceSize: number;
+  maxPending: number;
+}
+
+const DEFAULT_FEATURES = ['features'];
+
+export function addRunSettingsOptions(command: Command): Command {
+  return command
+    .option('--source-sql <query>', 'the catalogue: a query with a row for each product', statement)
+    .option('--source-table <table>', 'the catalogue: a table or view, as name or schema.name')
+    .option('--id-column <name>', 'column of the product id', 'product_id')
+    .option(
+      '--feature-columns <columns>',
+      'one column that holds an array, a list a,b,c or a range f0..f15',
+      parseColumns,
+      DEFAULT_FEATURES,
+    )
+    .option(
+      '--category-column <name>',
+      'column of the present category (default: the categories of earlier runs count as present)',
+    )
+    .option('--full', 'categorize every product, also those whose input is the same as last time')
+    .option('--max-change-ratio <ratio>', 'wait for approval when a larger share would change', ratioOption, 0.1)
+    .option('--max-reject-ratio <ratio>', 'wait for approval when a larger share is rejected', ratioOption, 0.01)
+    .option(
+      '--min-products <number>',
+      'wait for approval when the source gives fewer',
+      integerOption(0, 2_000_000_000),
+      1,
+    )
+    .option('--review-below <confidence>', 'ask a person about products below it, and leave them', ratioOption, 0.7)
+    .option(
+      '--apply-sql <statement>',
+      "a statement of the ERP's own for each slice, in its transaction; it reads the table categorizer_changes",
+      statement,
+    )
+    .option('--slice-size <products>', 'products in a job, and in a transaction', integerOption(1, 10_000), 8192)
+    .option(
+      '--max-pending <MiB>',
+      'wait while about so much of products is in Redis and not categorized',
+      integerOption(1, 1_000_000),
+      256,
+    );
+}
+
+export const RUN_SETTINGS_HELP = `
+The source gives a product id, a feature vector (an array of numbers, or a column for each) and, where it has one, the
+present category. A statement of --apply-sql finds the changes of its slice in the table
+  categorizer_changes (product_id, category_code, previous_category_code, confidence, run_id, action)
+where action is 'apply', or 'revert' with the former category (null: none).`;
+
+/** @param width numbers in a feature vector */
+export function toRunSettings(
+  options: RunSettingsOptions,
+  width: number,
+  dryRun: boolean,
+  command: Command,
+): RunSettings {
+  const { sourceSql: sql, sourceTable: table, idColumn, featureColumns, categoryColumn, sliceSize } = options;
+  if ((sql === undefined) === (table === undefined)) {
+    command.error('error: say where the products are: --source-sql or --source-table');
+  }
+  return {
+    source: { sql, table, idColumn, featureColumns, categoryColumn },
+    full: options.full ?? false,
+    dryRun,
+    maxChangeRatio: options.maxChangeRatio,
+    maxRejectRatio: options.maxRejectRatio,
+    minProducts: options.minProducts,
+    reviewBelow: options.reviewBelow,
+    applySql: options.applySql,
+    sliceSize: Math.min(sliceSize, maxChunkProducts(width)),
+    maxPendingMiB: options.maxPending,
+  };
+}
+
+/** A semicolon at its end would end the query that it becomes part of. */
+function statement(text: string): string {
+  const trimmed = text.trim().replace(/;\s*$/, '');
+  if (trimmed === '') throw new InvalidArgumentError('expected a statement.');
+  return trimmed;
+}
+
+function parseColumns(text: string): string[] {
+  const range = /^(.*?)(\d+)\.\.(.*?)(\d+)$/.exec(text);
+  if (range === null) return text.split(',').map((name) => name.trim());
+  const [, start, first, end, last] = range;
+  const [from, to] = [Number(first), Number(last)];
+  if (start !== end || to < from) throw new InvalidArgumentError('expected a range like f0..f15.');
+  return Array.from({ length: to - from + 1 }, (_, i) => `${start}${from + i}`);
+}
