@@ -1,10 +1,9 @@
 // npm run bench: every rung in one run on a private Redis; a table on stdout, everything in bench/results/latest.json.
 // `--quick` makes each rung small: to see that the benchmark itself works. Its figures mean nothing.
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { configSchema } from '../dist/config.js';
+import { describeMachine, say, spread } from './describe.mjs';
 import { measureFiles, measureMemory } from './files.mjs';
 import { measureLatency } from './latency.mjs';
 import { run } from './processes.mjs';
@@ -14,34 +13,6 @@ const quick = process.argv.includes('--quick');
 const repeat = quick ? 1 : 5;
 /** @param {number} products */
 const scaled = (products) => (quick ? Math.ceil(products / 20 / 8192) * 8192 : products);
-
-/** @typedef {{ median: number, min: number, max: number, runs: readonly number[] }} Spread */
-
-/** @param {readonly number[]} runs @returns {Spread} */
-function spread(runs) {
-  const sorted = [...runs].sort((a, b) => a - b);
-  return { median: sorted[Math.floor(sorted.length / 2)], min: sorted[0], max: sorted[sorted.length - 1], runs };
-}
-
-/** @param {string} what */
-function say(what) {
-  console.error(`${new Date().toISOString().slice(11, 19)} ${what}`);
-}
-
-/** @param {string} command @param {readonly string[]} args */
-function output(command, args) {
-  return execFileSync(command, args, { encoding: 'utf8', cwd: fileURLToPath(new URL('..', import.meta.url)) }).trim();
-}
-
-function describeMachine() {
-  const { dependencies } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-  return {
-    machine: { cpu: cpus()[0].model, cores: cpus().length, memoryGB: Math.round(totalmem() / 1e9) },
-    commit: output('git', ['rev-parse', 'HEAD']),
-    changed: output('git', ['status', '--porcelain', '--', 'src', 'bench', 'package.json']) !== '',
-    versions: { node: process.version, redis: output('redis-server', ['--version']).split(' ')[2], ...dependencies },
-  };
-}
 
 async function measureCeiling() {
   const script = fileURLToPath(new URL('ceiling.mjs', import.meta.url));

@@ -1,13 +1,11 @@
 // npm run bench:scaling: 1, 2, 3 and 4 workers on one private Redis; a table on stdout, everything in
 // bench/results/scaling.json. `--quick` makes it small: to see that it works; it writes nothing, as its figures mean nothing.
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { DEFAULT_PREFIX, PRODUCT_QUEUE, RESULT_QUEUE } from '../dist/contract/index.js';
+import { describeMachine, spread } from './describe.mjs';
 import { startRedis, startWorker } from './processes.mjs';
 import { FILL } from './queue-rungs.mjs';
 
@@ -107,12 +105,6 @@ async function measureInRounds({ what, products, fill }) {
   return measures;
 }
 
-/** @param {readonly number[]} runs */
-function spread(runs) {
-  const sorted = [...runs].sort((a, b) => a - b);
-  return { median: sorted[Math.floor(sorted.length / 2)], min: sorted[0], max: sorted[sorted.length - 1], runs };
-}
-
 /** @param {readonly Measure[]} measures @param {readonly Measure[]} alone one worker in the same rounds */
 function summary(measures, alone) {
   return {
@@ -121,11 +113,6 @@ function summary(measures, alone) {
     redisBusy: spread(measures.map(({ redisBusy }) => redisBusy)).median,
     redisMicroseconds: spread(measures.map(({ redisMicroseconds }) => redisMicroseconds)).median,
   };
-}
-
-/** @param {string} command @param {readonly string[]} args */
-function output(command, args) {
-  return execFileSync(command, args, { encoding: 'utf8', cwd: fileURLToPath(new URL('..', import.meta.url)) }).trim();
 }
 
 /** @type {Record<string, { what: string, products: number, workers: Record<string, ReturnType<typeof summary>> }>} */
@@ -151,10 +138,7 @@ for (const { what, workers } of Object.values(kinds)) {
 if (!quick) {
   const report = {
     date: new Date().toISOString(),
-    machine: { cpu: cpus()[0].model, cores: cpus().length, memoryGB: Math.round(totalmem() / 1e9) },
-    commit: output('git', ['rev-parse', 'HEAD']),
-    changed: output('git', ['status', '--porcelain', '--', 'src', 'bench', 'package.json']) !== '',
-    versions: { node: process.version, redis: output('redis-server', ['--version']).split(' ')[2] },
+    ...describeMachine(),
     kinds,
   };
   const directory = new URL('results/', import.meta.url);

@@ -32,11 +32,15 @@ export function formatRun(run: Run, report: RunReport | undefined, previous: Run
     begun: timeOf(createdAt),
     ...(finishedAt && { ended: `${timeOf(finishedAt)}, after ${secondsBetween(createdAt, finishedAt)} s` }),
     ...(lockedSince && { 'holds the lock': `since ${timeOf(lockedSince)}` }),
-    ...describeCounts(run.counts, previous),
-    ...(report &&
-      Object.keys(report.rejectedByCode).length > 0 && { 'rejected by code': formatCounts(report.rejectedByCode) }),
   });
-  return report && report.matrix.length > 0 ? `${fields}\n\n${formatMatrix(report)}` : fields;
+  const rejected = report && Object.keys(report.rejectedByCode).length > 0 && formatCounts(report.rejectedByCode);
+  const parts = [
+    fields,
+    formatRunCounts(run, previous),
+    rejected && `rejected by code: ${rejected}`,
+    report && report.matrix.length > 0 && formatMatrix(report),
+  ];
+  return parts.filter(Boolean).join('\n\n');
 }
 
 function describeState({ state, settings, revertedAt, revertStartedAt }: Run): string {
@@ -50,21 +54,30 @@ export function timeOf(date: Date): string {
   return `${date.toISOString().slice(0, 19).replace('T', ' ')} UTC`;
 }
 
-function describeCounts(counts: RunCounts | undefined, previous: Run | undefined): Record<string, string> {
-  if (counts?.changed === undefined) return {};
+const MEANINGS: Record<keyof RunCounts, string> = {
+  products: 'rows of the source',
+  skipped: 'the same input as at their last categorization',
+  kept: 'categorized, and the same category as before',
+  changed: 'another category than before',
+  added: 'had no category',
+  review: 'the model is unsure: a person is asked, and nothing is changed',
+  rejected: 'cannot be categorized',
+  decided: 'of the changed and added, what people decided',
+};
+
+/** Beside the run before it, where there is one. */
+function formatRunCounts({ id, counts }: Run, previous: Run | undefined): string | undefined {
+  if (counts?.changed === undefined) return undefined;
   const before = previous?.counts?.changed === undefined ? undefined : previous.counts;
-  const line = (name: keyof RunCounts) => `${counts[name]}${before ? ` (${before[name]} in ${previous?.id})` : ''}`;
-  const share = `${(100 * changedRatio(counts)).toFixed(2)} % of the catalogue`;
-  return {
-    products: line('products'),
-    skipped: `${line('skipped')}, same input as before`,
-    kept: line('kept'),
-    changed: `${line('changed')}, ${share}`,
-    added: `${line('added')}, had no category`,
-    'to review': line('review'),
-    rejected: line('rejected'),
-    ...(counts.decided > 0 && { 'by people': `${counts.decided} of the changed and added` }),
-  };
+  const names = Object.keys(MEANINGS) as (keyof RunCounts)[];
+  const rows = names
+    .filter((name) => name !== 'decided' || counts.decided > 0)
+    .map((name) => [name, `${counts[name]}`, ...(before ? [`${before[name]}`] : [])]);
+  const header = ['', id, ...(before && previous ? [previous.id] : [])];
+  const [head, ...lines] = formatTable([header, ...rows], 1).split('\n');
+  const share = ` (${(100 * changedRatio(counts)).toFixed(2)} % of the catalogue)`;
+  const explained = lines.map((line, i) => `${line}  ${MEANINGS[names[i]]}${names[i] === 'changed' ? share : ''}`);
+  return [head, ...explained].join('\n');
 }
 
 function formatMatrix({ matrix }: RunReport): string {

@@ -109,5 +109,5 @@ export function findHolds(counts: RunCounts, guards: Guards): Hold[] {
 
 /** `2.35 %`; never rounded to the bound that it exceeds. */
 function percent(ratio: number): string {
-  return `${Number((100 * ratio).toPrecision(4))} %`;
+  return `${Number((100 * ratio).toPrecision(6))} %`;
 }

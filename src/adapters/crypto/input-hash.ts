@@ -3,11 +3,11 @@ import { INPUT_HASH_BYTES, type InputHash } from '../../application/recategoriza
 import type { ModelInfo } from '../../domain/category.ts';
 
 /**
- * The first 16 bytes of a SHA-256 over the model's checksum, its categories in their order, and the vector as
- * little-endian float32.
+ * The first 16 bytes of a SHA-256 over the model's checksum, the codes of its categories in their order, and the vector
+ * as little-endian float32.
  */
 export function createInputHash({ sha256, width, categories }: ModelInfo): InputHash {
-  const context = Buffer.from(hash('sha256', JSON.stringify([sha256, categories])), 'hex');
+  const context = Buffer.from(hash('sha256', JSON.stringify([sha256, categories.map(({ code }) => code)])), 'hex');
   const input = Buffer.alloc(context.length + 4 * width);
   input.set(context);
   return ({ rows, values }) => {

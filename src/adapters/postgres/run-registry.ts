@@ -5,7 +5,7 @@ import { type Client, type Database, violatedBy } from './connection.ts';
 
 const COLUMNS = `r.id, r.name, r.state, r.state_since, r.settings, r.created_at, r.locked_since, r.counts, r.holds,
   r.decided_by, r.finished_at, r.revert_started_at, r.reverted_at, r.failed_in, r.error_code, r.error_message,
-  m.version AS model_version, m.sha256 AS model_sha256`;
+  m.version AS model_version, m.sha256 AS model_sha256, m.categories AS model_categories`;
 const FROM = 'FROM categorizer.runs r JOIN categorizer.models m ON m.id = r.model_id';
 
 /** A row of `categorizer.runs` with its model. */
@@ -28,6 +28,7 @@ interface RunRow {
   readonly error_message: string | null;
   readonly model_version: string;
   readonly model_sha256: string;
+  readonly model_categories: readonly string[];
 }
 
 export function createRunRegistry(database: Database): RunRegistry {
@@ -144,7 +145,7 @@ function toRun(row: RunRow): Run {
     state: row.state,
     stateSince: row.state_since,
     settings: row.settings,
-    model: { version: row.model_version, sha256: row.model_sha256 },
+    model: { version: row.model_version, sha256: row.model_sha256, categories: row.model_categories },
     createdAt: row.created_at,
     lockedSince: row.locked_since ?? undefined,
     counts: row.counts ?? undefined,

@@ -1,11 +1,13 @@
 import type { ModelInfo } from '../../domain/category.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { findHolds, isWorking, type WorkingState } from '../../domain/run.ts';
+import { categoryCodes } from '../categorize-products.ts';
 import type { Clock, Logger, ProductQueue } from '../ports.ts';
 import { throwIfStopped } from '../stopping.ts';
 import { categorizeSlices } from './categorize-slices.ts';
 import { planRun } from './plan-run.ts';
 import type { CategoryStore, InputHash, Run, RunChunks, RunPlan, RunRegistry, RunReports } from './ports.ts';
+import { describeModel, isSameModel } from './used-model.ts';
 
 /**
  * Takes a run as far as it goes: to its end, to where a person must approve it, or to where its chunks must be finished
@@ -33,8 +35,9 @@ export function createAdvanceRun(dependencies: {
 
   async function planIt(run: Run, stop: AbortSignal): Promise<'on'> {
     const model = await readModel();
-    if (model.sha256 !== run.model.sha256) {
-      const message = `the run was begun with model ${run.model.version}, and this process has ${model.version} (MODEL_PATH)`;
+    const own = { ...model, categories: categoryCodes(model) };
+    if (!isSameModel(own, run.model)) {
+      const message = `the run was begun with ${describeModel(run.model)}, and this process has ${describeModel(own)} (MODEL_PATH)`;
       throw new CategorizerError('MODEL_MISMATCH', message);
     }
     const inputHash = createInputHash(model);

@@ -1,9 +1,9 @@
-import type { ModelInfo } from '../../domain/category.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { enqueueProducts } from '../enqueue-products.ts';
 import type { Clock, ProductQueue, ProductSource, RejectSink } from '../ports.ts';
 import { throwIfStopped } from '../stopping.ts';
-import type { Run, RunChunks, RunPlan } from './ports.ts';
+import type { Run, RunChunks, RunPlan, UsedModel } from './ports.ts';
+import { describeModel, isSameModel } from './used-model.ts';
 
 /** So often a chunk may vanish (its result was collected by somebody else, say) before it is given up. */
 const MAX_SENDS = 3;
@@ -44,7 +44,7 @@ export async function categorizeSlices(
         await giveUp(number, outcome);
         break;
       case 'categorized':
-        checkModel(run.model, outcome.model);
+        checkModel(run.model, { ...outcome.model, categories: outcome.result.products.categories });
         await plan.stage(run.id, {
           slice: await plan.read(run.id, number),
           result: outcome.result.products,
@@ -107,8 +107,8 @@ const noRejects: RejectSink = {
   abort: async () => undefined,
 };
 
-function checkModel(planned: Run['model'], used: Pick<ModelInfo, 'version' | 'sha256'>): void {
-  if (used.sha256 === planned.sha256) return;
-  const message = `the run was planned for model ${planned.version} (${planned.sha256.slice(0, 12)}), and a worker used ${used.version} (${used.sha256.slice(0, 12)}): give the workers the model of the run, then categorizer runs resume`;
+function checkModel(planned: UsedModel, used: UsedModel): void {
+  if (isSameModel(planned, used)) return;
+  const message = `the run was planned for ${describeModel(planned)}, and a worker used ${describeModel(used)}: give the workers the model of the run, then categorizer runs resume`;
   throw new CategorizerError('MODEL_MISMATCH', message);
 }

@@ -19,6 +19,12 @@ export const INPUT_HASH_BYTES = 16;
 /** A hash of everything that decides what the model says of a product: `INPUT_HASH_BYTES` for each row. */
 export type InputHash = (features: FeatureMatrix) => Uint8Array;
 
+/** Enough of a model to know whether another one is the same. */
+export interface UsedModel extends Pick<ModelInfo, 'version' | 'sha256'> {
+  /** Codes, in the order of the model's outputs. */
+  readonly categories: readonly string[];
+}
+
 export interface Run {
   readonly id: string;
   /** The schedule that it belongs to, or `manual`. */
@@ -26,7 +32,7 @@ export interface Run {
   readonly state: RunState;
   readonly stateSince: Date;
   readonly settings: RunSettings;
-  readonly model: Pick<ModelInfo, 'version' | 'sha256'>;
+  readonly model: UsedModel;
   readonly createdAt: Date;
   /** Since when it holds the lock. */
   readonly lockedSince?: Date;
