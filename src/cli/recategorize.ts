@@ -6,7 +6,13 @@ import { composeLocalWorker } from '../composition.ts';
 import { CategorizerError } from '../domain/errors.ts';
 import { type CommandContext, runOption } from './context.ts';
 import { addFollowOptions, type FollowOptions, followRun } from './follow-run.ts';
-import { addRunSettingsOptions, RUN_SETTINGS_HELP, type RunSettingsOptions, toRunSettings } from './run-settings.ts';
+import {
+  addRunSettingsOptions,
+  RUN_SETTINGS_HELP,
+  type RunSettingsOptions,
+  toRunSettings,
+  typedRunSettings,
+} from './run-settings.ts';
 
 interface Options extends RunSettingsOptions, FollowOptions {
   run?: string;
@@ -18,7 +24,7 @@ export function recategorizeCommand(context: CommandContext): Command {
   const command = new Command('recategorize')
     .description('categorize the catalogue of a database again: what changed since the last time')
     .addOption(runOption('name of this run (default: from the time)'))
-    .option('--schedule <name>', 'with the settings of that schedule, and as its run')
+    .option('--schedule <name>', 'as a run of that schedule, with its settings (--full and --dry-run besides)')
     .option('--dry-run', 'end with the report, and change nothing');
   return addFollowOptions(addRunSettingsOptions(command))
     .addHelpText(
@@ -34,7 +40,13 @@ Examples:
       --apply-sql 'UPDATE items SET category = c.category_code FROM categorizer_changes c WHERE id = c.product_id'
   $ categorizer recategorize --schedule nightly`,
     )
-    .action((options: Options, self: Command) => recategorize(options, self, context));
+    .action((options: Options, self: Command) => {
+      const typed = typedRunSettings(self).filter((name) => name !== '--full');
+      if (options.schedule !== undefined && typed.length > 0) {
+        self.error(`error: ${typed.join(', ')} is said by the schedule: change it with categorizer schedule set`);
+      }
+      return recategorize(options, self, context);
+    });
 }
 
 async function recategorize(options: Options, self: Command, context: CommandContext): Promise<void> {

@@ -1,5 +1,5 @@
 /** What decides what a recategorization does: the options of `recategorize` and of `schedule set`. */
-import { type Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { maxChunkProducts } from '../contract/index.ts';
 import type { RunSettings } from '../domain/run.ts';
 import { integerOption, ratioOption } from './context.ts';
@@ -20,22 +20,19 @@ export interface RunSettingsOptions {
   maxPending: number;
 }
 
-const DEFAULT_FEATURES = ['features'];
-
 export function addRunSettingsOptions(command: Command): Command {
   return command
     .option('--source-sql <query>', 'the catalogue: a query with a row for each product', statement)
     .option('--source-table <table>', 'the catalogue: a table or view, as name or schema.name')
     .option('--id-column <name>', 'column of the product id', 'product_id')
-    .option(
-      '--feature-columns <columns>',
-      'one column that holds an array, a list a,b,c or a range f0..f15',
-      parseColumns,
-      DEFAULT_FEATURES,
+    .addOption(
+      new Option('--feature-columns <columns>', 'one column that holds an array, a list a,b,c or a range f0..f15')
+        .argParser(parseColumns)
+        .default(['features'], 'features'),
     )
     .option(
       '--category-column <name>',
-      'column of the present category (default: the categories of earlier runs count as present)',
+      'column of the present category; without --apply-sql it counts only for products that no run has categorized yet',
     )
     .option('--full', 'categorize every product, also those whose input is the same as last time')
     .option('--max-change-ratio <ratio>', 'wait for approval when a larger share would change', ratioOption, 0.1)
@@ -66,6 +63,14 @@ The source gives a product id, a feature vector (an array of numbers, or a colum
 present category. A statement of --apply-sql finds the changes of its slice in the table
   categorizer_changes (product_id, category_code, previous_category_code, confidence, run_id, action)
 where action is 'apply', or 'revert' with the former category (null: none).`;
+
+/** The options of these that were typed. */
+export function typedRunSettings(command: Command): string[] {
+  const own = addRunSettingsOptions(new Command()).options;
+  return own
+    .filter((option) => command.getOptionValueSource(option.attributeName()) === 'cli')
+    .flatMap(({ long }) => long ?? []);
+}
 
 /** @param width numbers in a feature vector */
 export function toRunSettings(

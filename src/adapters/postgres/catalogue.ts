@@ -22,16 +22,17 @@ const FLOAT4_ARRAY_OID = 1021;
 const FLOAT4_OID = 700;
 
 /** The columns of the query that `read` copies. */
-const [ID, FEATURES, CURRENT, HASH, DECIDED, DECIDED_BY, DECIDED_FEATURES] = [0, 1, 2, 3, 4, 5, 6];
+const [ID, FEATURES, CURRENT, HASH, DECIDED, DECIDED_BY, LACKS_FEATURES] = [0, 1, 2, 3, 4, 5, 6];
 const COLUMNS = 7;
 
 /** @param client within a transaction that sees one moment (REPEATABLE READ) */
 export function createCatalogue(client: Client): Catalogue {
   return {
-    async *read(source, { width, pageRows }) {
+    async *read(source, { width, pageRows, recordCounts }) {
       const columns = await findColumns(client, source);
       const duplicates = await findDuplicates(client, source);
-      const stream = client.query(copyTo(`COPY (${catalogueQuery(source, columns)}) TO STDOUT (FORMAT binary)`));
+      const query = catalogueQuery(source, columns, recordCounts);
+      const stream = client.query(copyTo(`COPY (${query}) TO STDOUT (FORMAT binary)`));
       let page = createPage(width, pageRows, duplicates);
       for await (const next of readCopy(stream, COLUMNS)) {
         for (let row = next(); row; row = next()) {
@@ -104,11 +105,14 @@ async function findDuplicates(client: Client, source: SourceSettings): Promise<R
   throw new CategorizerError('TOO_MANY_DUPLICATES', message);
 }
 
-function catalogueQuery(source: SourceSettings, { features, category }: SourceColumns): string {
+function catalogueQuery(source: SourceSettings, columns: SourceColumns, recordCounts: boolean): string {
+  const { features, category } = columns;
   const id = `s.${quoteIdentifier(source.idColumn)}::text`;
-  const current = category === undefined ? 'c.category_code' : `s.${quoteIdentifier(category)}::text`;
+  const own = category === undefined ? 'NULL' : `s.${quoteIdentifier(category)}::text`;
+  const current = category === undefined || recordCounts ? `coalesce(c.category_code, ${own})` : own;
   return `
-    SELECT ${id}, ${features}, ${current}, c.input_hash, r.decided_category, r.decided_by, r.features
+    SELECT ${id}, ${features}, ${current}, c.input_hash, r.decided_category, r.decided_by,
+      nullif(r.features IS NULL, false)
     FROM ${relationOf(source)} s
     LEFT JOIN categorizer.product_categories c ON c.product_id = ${id}
     LEFT JOIN categorizer.reviews r ON r.product_id = ${id} AND r.decided_category IS NOT NULL`;
@@ -179,7 +183,7 @@ function createPage(width: number, capacity: number, duplicates: ReadonlySet<str
       const categoryCode = textOf(row, DECIDED);
       if (categoryCode !== null) {
         const decidedBy = textOf(row, DECIDED_BY) ?? '';
-        decisions.set(accepted, { categoryCode, decidedBy, lacksFeatures: lengths[DECIDED_FEATURES] < 0 });
+        decisions.set(accepted, { categoryCode, decidedBy, lacksFeatures: lengths[LACKS_FEATURES] > 0 });
       }
       accepted++;
     },

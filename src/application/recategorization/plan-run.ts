@@ -29,6 +29,8 @@ export async function planRun(
   const { catalogue, sink, inputHash } = ports;
   const { width } = model;
   const { source, sliceSize, full } = settings;
+  // Where nothing is written to the ERP, its column says nothing of what was decided here.
+  const recordCounts = settings.applySql === undefined;
   const known = new Set(model.categories.map(({ code }) => code));
   const slice = createSliceBuilder(sliceSize, width);
   const decided: DecidedProduct[] = [];
@@ -59,7 +61,7 @@ export async function planRun(
     return rejects;
   }
 
-  for await (const page of catalogue.read(source, { width, pageRows: PAGE_ROWS })) {
+  for await (const page of catalogue.read(source, { width, pageRows: PAGE_ROWS, recordCounts })) {
     throwIfStopped(stop);
     const { rows } = page.products.features;
     products += rows + page.rejects.length;

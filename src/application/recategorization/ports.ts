@@ -113,7 +113,12 @@ export interface Catalogue {
    */
   read(
     source: SourceSettings,
-    options: { readonly width: number; readonly pageRows: number },
+    options: {
+      readonly width: number;
+      readonly pageRows: number;
+      /** What earlier runs recorded is the present category, and the source's only where they recorded none. */
+      readonly recordCounts: boolean;
+    },
   ): AsyncIterable<CataloguePage>;
 }
 
