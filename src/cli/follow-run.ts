@@ -14,6 +14,7 @@ export interface FollowOptions {
 }
 
 const POLL_MS = 200;
+const LOOKS_BEFORE_HINT = 15;
 
 export function addFollowOptions(command: Command): Command {
   return command
@@ -49,12 +50,14 @@ async function waitFor(
   const worker = options.local ? await startWorker() : undefined;
   try {
     app.work();
+    const hint = createWorkerHint(app, context.note);
     let last: RunState | undefined;
     for (;;) {
       const { state } = await app.runs.find(runId);
       if (state !== last) context.note(`${runId}: ${state}`);
       last = state;
       if (!isWorking(state)) return;
+      if (state === 'running') await hint();
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       if (context.stop.aborted) {
         const advice = `run ${runId} is ${state}; categorizer runs resume ${runId} goes on with it`;
@@ -64,6 +67,16 @@ async function waitFor(
   } finally {
     await worker?.close();
   }
+}
+
+/** Says once that nobody categorizes. */
+function createWorkerHint(app: RunsApp, note: (text: string) => void): () => Promise<void> {
+  let looks = 0;
+  return async () => {
+    // Not at once: a worker may just have lost its connection.
+    if (++looks !== LOOKS_BEFORE_HINT || (await app.countWorkers()) > 0) return;
+    note('no worker is connected: start one with: categorizer worker');
+  };
 }
 
 /** What is not wholly well is not 0. */

@@ -44,10 +44,10 @@ export function addRunSettingsOptions(command: Command): Command {
       1,
     )
     .option('--review-below <confidence>', 'ask a person about products below it, and leave them', ratioOption, 0.7)
-    .option(
-      '--apply-sql <statement>',
-      "a statement of the ERP's own for each slice, in its transaction; it reads the table categorizer_changes",
-      statement,
+    .addOption(
+      applySqlOption(
+        "a statement of the ERP's own for each slice, in its transaction; it reads the table categorizer_changes",
+      ),
     )
     .option('--slice-size <products>', 'products in a job, and in a transaction', integerOption(1, 10_000), 8192)
     .option(
@@ -56,6 +56,10 @@ export function addRunSettingsOptions(command: Command): Command {
       integerOption(1, 1_000_000),
       256,
     );
+}
+
+export function applySqlOption(description: string): Option {
+  return new Option('--apply-sql <statement>', description).argParser(statement);
 }
 
 export const RUN_SETTINGS_HELP = `

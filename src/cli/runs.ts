@@ -9,6 +9,7 @@ import { type CommandContext, EXIT, formatFields, integerOption } from './contex
 import { addFollowOptions, exitCodeOf, type FollowOptions, followRun } from './follow-run.ts';
 import { findPrevious } from './previous-run.ts';
 import { renderRunReport } from './run-report-html.ts';
+import { applySqlOption } from './run-settings.ts';
 import { formatRun, formatRuns } from './run-text.ts';
 
 export function runsCommand(context: CommandContext): Command {
@@ -101,8 +102,14 @@ function resumeCommand(context: CommandContext): Command {
   return addFollowOptions(
     new Command('resume').description('go on with a run that failed, or whose process was lost').argument('<id>'),
   )
+    .addOption(applySqlOption('in place of the statement that failed'))
     .addHelpText('after', '\nExamples:\n  $ categorizer runs resume nightly-20261125T050000Z')
-    .action((id: string, options: FollowOptions) => withFollowed(context, id, options, ({ runs }) => runs.resume(id)));
+    .action((id: string, options: FollowOptions & { applySql?: string }) =>
+      withFollowed(context, id, options, async (app) => {
+        await replaceStatement(app, id, options.applySql);
+        return app.runs.resume(id);
+      }),
+    );
 }
 
 function rejectCommand(context: CommandContext): Command {
@@ -121,6 +128,7 @@ function revertCommand(context: CommandContext): Command {
   return new Command('revert')
     .description('restore what a run changed, except what changed since')
     .argument('<id>')
+    .addOption(applySqlOption('in place of the statement that failed'))
     .option('--json', 'print the summary as JSON')
     .addHelpText(
       'after',
@@ -131,8 +139,10 @@ input was categorized. The statement of --apply-sql is run with the action 'reve
 Examples:
   $ categorizer runs revert nightly-20261125T050000Z`,
     )
-    .action((id: string, options: { json?: boolean }) =>
-      withRecords(context, async ({ categories }) => {
+    .action((id: string, options: { applySql?: string; json?: boolean }) =>
+      withRecords(context, async (records) => {
+        const { categories } = records;
+        await replaceStatement(records, id, options.applySql);
         const { restored, kept } = await revertRun(categories, id, context.stop);
         context.print(
           options.json
@@ -148,6 +158,17 @@ function changing(name: string, description: string): Command {
     .description(description)
     .argument('<id>')
     .option('--by <name>', 'who says so', userInfo().username);
+}
+
+async function replaceStatement(
+  { registry, categories }: Pick<RunRecords, 'registry' | 'categories'>,
+  id: string,
+  applySql: string | undefined,
+): Promise<void> {
+  if (applySql === undefined) return;
+  await find(registry, id);
+  await categories.checkStatement(applySql);
+  await registry.setApplySql(id, applySql);
 }
 
 async function find(registry: RunRecords['registry'], id: string): Promise<Run> {

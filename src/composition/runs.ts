@@ -27,9 +27,9 @@ import type {
   Calendar,
   CategoryStore,
   Reviews,
+  RunObserver,
   RunRegistry,
   RunReports,
-  ScheduleObserver,
   Schedules,
 } from '../application/recategorization/ports.ts';
 import { createStartDueRun } from '../application/recategorization/start-due-run.ts';
@@ -39,6 +39,7 @@ import type { ModelInfo } from '../domain/category.ts';
 import { messageOf } from '../domain/errors.ts';
 import { createLogger } from '../observability/logger.ts';
 import { createRunMetrics } from '../observability/run-metrics.ts';
+import { createRunObserver } from '../observability/run-observer.ts';
 import { enqueueTracer, startTracing } from '../observability/tracing.ts';
 
 /** How often it is looked whether the working run has its job. */
@@ -69,6 +70,8 @@ export interface RunsApp extends RunRecords {
   readModel(): Promise<ModelInfo>;
   /** Sets the queue up for the schedules as they are recorded. */
   syncSchedules(): Promise<void>;
+  /** How many workers are connected to the input queue. */
+  countWorkers(): Promise<number>;
   /** Makes the working run go on in this process, if no other does. */
   work(): void;
 }
@@ -97,7 +100,7 @@ export async function composeRuns(
       serviceName: config.OTEL_SERVICE_NAME,
     });
     if (stopTracing) closer.add(stopTracing);
-    const app = createRuns(config, closer, database, connection, logger, { skipped: () => undefined });
+    const app = createRuns(config, closer, database, connection, logger, unobserved);
     return { ...app, close: closer.close };
   } catch (error) {
     await closer.close();
@@ -134,7 +137,8 @@ export async function composeScheduler(config: Config): Promise<SchedulerApp> {
       runs: statistics.read,
       due: () => findLastDue({ schedules, calendar: cronCalendar }, new Date()),
     });
-    const app = createRuns(config, closer, database, connection, logger, metrics.schedules);
+    const observer = createRunObserver({ metrics, logger });
+    const app = createRuns(config, closer, database, connection, logger, observer);
     await app.readModel();
 
     const http = await createHttpServer({
@@ -169,6 +173,9 @@ export function migrateDatabase(config: Config, options: { readonly dryRun: bool
   return migrate({ url: readDatabaseUrl(config), logger: commandLogger(config), ...options });
 }
 
+/** A command says itself how its run ended. */
+const unobserved: RunObserver = { ended: () => undefined, skipped: () => undefined };
+
 /** Who waits for a command reads its summary, and what went wrong. */
 function commandLogger(config: Config): Logger {
   return createLogger(config.LOG_LEVEL === 'info' ? 'warn' : config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
@@ -202,7 +209,7 @@ function createRuns(
   database: Database,
   connection: ReturnType<typeof connectPatiently>,
   logger: Logger,
-  observer: ScheduleObserver,
+  observer: RunObserver,
 ): Omit<RunsApp, 'close'> {
   const prefix = config.QUEUE_PREFIX;
   const records = createRecords(database);
@@ -224,6 +231,7 @@ function createRuns(
     runs,
     calendar: cronCalendar,
     readModel,
+    countWorkers: runQueue.countWorkers,
     syncSchedules: async () => runQueue.sync(await schedules.list()),
     work() {
       const worker = createRunWorker({
@@ -238,6 +246,7 @@ function createRuns(
           readModel,
           createInputHash,
           clock: systemClock,
+          observer,
           logger,
         }),
         startDue: createStartDueRun({

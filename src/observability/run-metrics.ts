@@ -1,5 +1,5 @@
 import { Counter, Gauge } from 'prom-client';
-import type { RunStatistic, ScheduleObserver } from '../application/recategorization/ports.ts';
+import type { RunObserver, RunStatistic } from '../application/recategorization/ports.ts';
 import { changedRatio, RUN_STATES } from '../domain/run.ts';
 import { createProcessMetrics, type ProcessMetrics } from './process-metrics.ts';
 
@@ -7,7 +7,7 @@ import { createProcessMetrics, type ProcessMetrics } from './process-metrics.ts'
 const OUTCOMES = ['skipped', 'kept', 'changed', 'added', 'review', 'rejected'] as const;
 
 export interface RunMetrics extends ProcessMetrics {
-  readonly schedules: ScheduleObserver;
+  readonly schedules: Pick<RunObserver, 'skipped'>;
 }
 
 /** When a schedule last came due. */

@@ -27,7 +27,7 @@ const JOB_OPTIONS = {
 export function createRunQueue(options: {
   readonly connection: Redis;
   readonly prefix: string;
-}): RunQueue & ScheduleQueue & { close(): Promise<void> } {
+}): RunQueue & ScheduleQueue & { countWorkers(): Promise<number>; close(): Promise<void> } {
   const { connection, prefix } = options;
   const queue = new Queue(RUN_QUEUE, { connection, prefix, streams: { events: { maxLen: 1000 } } });
   const products = new TolerantQueue(PRODUCT_QUEUE, { connection, prefix });
@@ -81,6 +81,7 @@ export function createRunQueue(options: {
   return {
     ensure,
     sync,
+    countWorkers: () => askRedis(() => products.getWorkersCount()),
     async close() {
       await Promise.all([queue.close(), products.close()]);
     },

@@ -11,7 +11,7 @@ import { DUE_JOB, type DueJobData, RUN_QUEUE } from './run-queue.ts';
 const CONCURRENCY = 4;
 const LONGEST_PAUSE_MS = 30_000;
 /** A run whose chunks the queue knows, but not as its own, as its job was made anew: looked for in this interval. */
-const POLL_MS = 500;
+const POLL_MS = 200;
 /** Errors that nobody foresaw are defects, and defects do not go away: so often they are tried all the same. */
 const UNFORESEEN_TRIES = 5;
 

@@ -97,10 +97,22 @@ const RESTORE_CATEGORIES = `
   JOIN categorizer.history h ON h.product_id = c.product_id AND h.run_id = $1 AND h.action = 'apply'
   WHERE p.product_id = c.product_id`;
 
+/** What PostgreSQL can read without running it; anything else (a CALL, several statements) is seen when it is run. */
+const PREPARABLE = /^\s*(with|select|insert|update|delete|merge)\b[^;]*$/i;
+
 export function createCategoryStore(database: Database): CategoryStore {
   const registry = createRunRegistry(database);
 
   return {
+    async checkStatement(applySql) {
+      if (!PREPARABLE.test(applySql)) return;
+      await database.transaction(async (client) => {
+        await client.query(CREATE_CHANGES);
+        await explainStatement(() => client.query(`PREPARE categorizer_check AS ${applySql}`), 'as it is');
+        await client.query('DEALLOCATE categorizer_check');
+      });
+    },
+
     async unapplied(runId) {
       const rows = await database.query<{ number: number }>(
         `SELECT number FROM categorizer.slices
@@ -157,6 +169,8 @@ export function createCategoryStore(database: Database): CategoryStore {
         if (violatedBy(error) === 'runs_one_at_a_time') throw runLocked(await registry.locked());
         throw error;
       }
+      // The planner may not know yet what the run has written.
+      await database.query('ANALYZE categorizer.history, categorizer.product_categories');
       const rows = await database.query<{ slice: number }>(
         `SELECT DISTINCT slice FROM categorizer.history WHERE run_id = $1 AND action = 'apply' ORDER BY slice`,
         [runId],
@@ -165,30 +179,29 @@ export function createCategoryStore(database: Database): CategoryStore {
     },
 
     async revert(runId, slice) {
-      return database.transaction(async (client) => {
+      await database.transaction(async (client) => {
         const { applySql } = await readRun(client, runId, 'revert_started_at IS NOT NULL AND reverted_at IS NULL');
         await client.query(CREATE_CHANGES);
         const { rowCount } = await client.query(FIND_REVERTS, [runId, slice]);
+        if (!rowCount) return;
         await client.query(REMEMBER_REVERTS, [runId, slice]);
         await client.query(RESTORE_CATEGORIES, [runId]);
-        if (rowCount) await runStatement(client, applySql, slice);
-        const { rows } = await client.query<{ restored: number; kept: number }>(
-          `SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM categorizer.history v
-               WHERE v.product_id = h.product_id AND v.run_id = h.run_id AND v.action = 'revert'))::integer AS restored,
-             count(*) FILTER (WHERE NOT EXISTS (SELECT FROM categorizer.history v
-               WHERE v.product_id = h.product_id AND v.run_id = h.run_id AND v.action = 'revert'))::integer AS kept
-           FROM categorizer.history h WHERE h.run_id = $1 AND h.slice = $2 AND h.action = 'apply'`,
-          [runId, slice],
-        );
-        return rows[0];
+        await runStatement(client, applySql, slice);
       });
     },
 
     async endRevert(runId) {
+      const [{ restored, changes }] = await database.query<{ restored: number; changes: number }>(
+        `SELECT count(*) FILTER (WHERE action = 'revert')::float8 AS restored,
+           count(*) FILTER (WHERE action = 'apply')::float8 AS changes
+         FROM categorizer.history WHERE run_id = $1`,
+        [runId],
+      );
       await database.query(
         'UPDATE categorizer.runs SET locked_since = NULL, reverted_at = now() WHERE id = $1 AND reverted_at IS NULL',
         [runId],
       );
+      return { restored, kept: changes - restored };
     },
   };
 
@@ -216,14 +229,17 @@ async function readRun(
 }
 
 async function runStatement(client: Client, applySql: string | null, slice: number): Promise<void> {
-  if (applySql === null) return;
+  if (applySql !== null) await explainStatement(() => client.query(applySql), `on slice ${slice}`);
+}
+
+async function explainStatement(run: () => Promise<unknown>, where: string): Promise<void> {
   try {
-    await client.query(applySql);
+    await run();
   } catch (thrown) {
     const explained = await askDatabase(() => Promise.reject(thrown)).catch((error: unknown) => error);
     if (!(thrown instanceof pg.DatabaseError)) throw explained;
     if (explained instanceof CategorizerError && explained.retryable) throw explained;
-    const message = `the statement of --apply-sql failed on slice ${slice}: ${sentenceOf(thrown)}`;
+    const message = `the statement of --apply-sql failed ${where}: ${sentenceOf(thrown)}`;
     throw new CategorizerError('APPLY_SQL_FAILED', message, { cause: thrown });
   }
 }

@@ -100,6 +100,13 @@ export function createRunRegistry(database: Database): RunRegistry {
       );
       return rows.length > 0;
     },
+
+    async setApplySql(id, applySql) {
+      await database.query(
+        `UPDATE categorizer.runs SET settings = settings || jsonb_build_object('applySql', $2::text) WHERE id = $1`,
+        [id, applySql],
+      );
+    },
   };
 }
 

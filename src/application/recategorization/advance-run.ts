@@ -6,7 +6,16 @@ import type { Clock, Logger, ProductQueue } from '../ports.ts';
 import { throwIfStopped } from '../stopping.ts';
 import { categorizeSlices } from './categorize-slices.ts';
 import { planRun } from './plan-run.ts';
-import type { CategoryStore, InputHash, Run, RunChunks, RunPlan, RunRegistry, RunReports } from './ports.ts';
+import type {
+  CategoryStore,
+  InputHash,
+  Run,
+  RunChunks,
+  RunObserver,
+  RunPlan,
+  RunRegistry,
+  RunReports,
+} from './ports.ts';
 import { describeModel, isSameModel } from './used-model.ts';
 
 /**
@@ -29,9 +38,10 @@ export function createAdvanceRun(dependencies: {
   readonly readModel: () => Promise<ModelInfo>;
   readonly createInputHash: (model: ModelInfo) => InputHash;
   readonly clock: Clock;
+  readonly observer: Pick<RunObserver, 'ended'>;
   readonly logger: Logger;
 }): AdvanceRun {
-  const { registry, plan, reports, categories, readModel, createInputHash, logger } = dependencies;
+  const { registry, plan, reports, categories, readModel, createInputHash, observer, logger } = dependencies;
 
   async function planIt(run: Run, stop: AbortSignal): Promise<'on'> {
     const model = await readModel();
@@ -42,6 +52,8 @@ export function createAdvanceRun(dependencies: {
     }
     const inputHash = createInputHash(model);
     const { settings } = run;
+    // A slip in it should be seen now, and not when the first slice is applied at four in the morning.
+    if (settings.applySql !== undefined) await categories.checkStatement(settings.applySql);
     await plan.create(run.id, (catalogue, sink) => planRun({ catalogue, sink, inputHash }, { settings, model, stop }));
     return 'on';
   }
@@ -80,7 +92,7 @@ export function createAdvanceRun(dependencies: {
       throwIfStopped(stop);
       const run = await registry.get(runId);
       if (!run || !isWorking(run.state)) {
-        if (run) tellEnd(run, logger);
+        if (run) observer.ended(run);
         return 'over';
       }
       const { state } = run;
@@ -94,11 +106,4 @@ export function createAdvanceRun(dependencies: {
       }
     }
   };
-}
-
-function tellEnd({ id: runId, state, counts, holds, failure }: Run, logger: Logger): void {
-  if (state === 'failed') logger.error({ runId, ...failure }, 'run failed');
-  else if (state === 'awaiting_approval') logger.warn({ runId, holds, counts }, 'run waits for approval');
-  else if (state === 'finished_with_rejects') logger.warn({ runId, counts }, 'run finished, with rejects');
-  else logger.info({ runId, state, counts }, 'run is over');
 }

@@ -70,6 +70,8 @@ export interface RunRegistry {
    * @throws CategorizerError `RUN_LOCKED` where the new state needs the lock and another run holds it
    */
   change(id: string, from: readonly RunState[], to: RunState, change?: RunChange): Promise<boolean>;
+  /** Puts another statement in the place of the one that failed; what it has done stays done. */
+  setApplySql(id: string, applySql: string): Promise<void>;
 }
 
 /** A stretch of the catalogue in flat arrays: place i of each belongs to the same product. */
@@ -230,6 +232,12 @@ export interface RunReports {
 
 /** The categories of the products, and every change of them. */
 export interface CategoryStore {
+  /**
+   * Has the database read the ERP's own statement without running it, as far as that can be done.
+   *
+   * @throws CategorizerError `APPLY_SQL_FAILED`
+   */
+  checkStatement(applySql: string): Promise<void>;
   /** Numbers of the slices that are staged and not applied. */
   unapplied(runId: string): Promise<readonly number[]>;
   /**
@@ -242,9 +250,10 @@ export interface CategoryStore {
   finish(runId: string): Promise<void>;
   /** Takes the lock for the revert of an ended run. @returns the numbers of its slices that changed something */
   beginRevert(runId: string): Promise<readonly number[]>;
-  /** In one transaction; doing it again changes nothing. @returns what was restored, and what had changed since */
-  revert(runId: string, sliceNumber: number): Promise<{ readonly restored: number; readonly kept: number }>;
-  endRevert(runId: string): Promise<void>;
+  /** In one transaction; doing it again changes nothing. */
+  revert(runId: string, sliceNumber: number): Promise<void>;
+  /** Gives the lock free. @returns products that were restored, and products that had changed since or were decided */
+  endRevert(runId: string): Promise<{ readonly restored: number; readonly kept: number }>;
 }
 
 /** What makes runs go on: a job for each working run, whoever takes it. */
@@ -359,7 +368,10 @@ export interface RunStatistics {
   read(): Promise<readonly RunStatistic[]>;
 }
 
-/** Follows the schedules. */
-export interface ScheduleObserver {
+/** Follows the runs. */
+export interface RunObserver {
+  /** It is over, or waits for approval. */
+  ended(run: Run): void;
+  /** A schedule was due and began no run. */
   skipped(schedule: string, reason: 'missed' | 'locked'): void;
 }

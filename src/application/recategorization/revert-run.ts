@@ -12,14 +12,10 @@ export async function revertRun(
   categories: CategoryStore,
   runId: string,
   stop: AbortSignal,
-): Promise<{ restored: number; kept: number }> {
-  const total = { restored: 0, kept: 0 };
+): Promise<{ readonly restored: number; readonly kept: number }> {
   for (const slice of await categories.beginRevert(runId)) {
     throwIfStopped(stop, `stopped by a signal; categorizer runs revert ${runId} goes on`);
-    const { restored, kept } = await categories.revert(runId, slice);
-    total.restored += restored;
-    total.kept += kept;
+    await categories.revert(runId, slice);
   }
-  await categories.endRevert(runId);
-  return total;
+  return categories.endRevert(runId);
 }

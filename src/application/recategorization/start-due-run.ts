@@ -3,7 +3,7 @@ import { CategorizerError } from '../../domain/errors.ts';
 import { isWorking } from '../../domain/run.ts';
 import type { Logger } from '../ports.ts';
 import type { ManageRuns } from './manage-runs.ts';
-import type { RunQueue, RunRegistry, ScheduleObserver, Schedules } from './ports.ts';
+import type { RunObserver, RunQueue, RunRegistry, Schedules } from './ports.ts';
 
 /** A schedule that is called later than this was missed: no scheduler ran. */
 const MISSED_AFTER_MS = 15 * 60_000;
@@ -15,7 +15,7 @@ export function createStartDueRun(dependencies: {
   readonly runs: Pick<ManageRuns, 'start'>;
   readonly runQueue: RunQueue;
   readonly readModel: () => Promise<ModelInfo>;
-  readonly observer: ScheduleObserver;
+  readonly observer: Pick<RunObserver, 'skipped'>;
   readonly logger: Logger;
   /** Milliseconds since 1970. */
   readonly now: () => number;
