@@ -39,7 +39,6 @@ export function createRunPlan(database: Database): RunPlan {
           (reader) => write(createCatalogue(reader), createSink(client, runId)),
           'ISOLATION LEVEL REPEATABLE READ',
         );
-        await client.query('ANALYZE categorizer.slices');
         const planned = await client.query(
           `UPDATE categorizer.runs SET state = 'running', state_since = now(), counts = $2
            WHERE id = $1 AND state = 'planned'`,
