@@ -29,9 +29,10 @@ const COLUMNS = 7;
 export function createCatalogue(client: Client): Catalogue {
   return {
     async *read(source, { width, pageRows, recordCounts }) {
-      const columns = await findColumns(client, source);
+      const query = catalogueQuery(source, await findColumns(client, source), recordCounts);
+      // A feature that is no number, say: without its rows it is seen in no time, and before any is read.
+      await describeQuery(client, source, query);
       const duplicates = await findDuplicates(client, source);
-      const query = catalogueQuery(source, columns, recordCounts);
       const stream = client.query(copyTo(`COPY (${query}) TO STDOUT (FORMAT binary)`));
       let page = createPage(width, pageRows, duplicates);
       for await (const next of readCopy(stream, COLUMNS)) {
@@ -54,13 +55,14 @@ interface SourceColumns {
 }
 
 function relationOf({ sql, table }: SourceSettings): string {
-  return table === undefined ? `(${sql})` : quoteTable(table);
+  // On a line of its own: a comment at the end of the query must not swallow it.
+  return table === undefined ? `(${sql}\n)` : quoteTable(table);
 }
 
-/** Asks for the columns without their rows. @throws CategorizerError `SOURCE_INVALID` */
+/** @throws CategorizerError `SOURCE_INVALID` */
 async function findColumns(client: Client, source: SourceSettings): Promise<SourceColumns> {
   const { idColumn, featureColumns, categoryColumn } = source;
-  const fields = await describeSource(client, source);
+  const fields = await describeQuery(client, source, `SELECT s.* FROM ${relationOf(source)} s`);
   const typeOf = (name: string): number => {
     const type = fields.get(name);
     if (type !== undefined) return type;
@@ -81,11 +83,10 @@ async function findColumns(client: Client, source: SourceSettings): Promise<Sour
   return { features, category: categoryColumn };
 }
 
-async function describeSource(client: Client, source: SourceSettings): Promise<Map<string, number>> {
+/** The columns of a query on the source, and their types, without its rows. @throws CategorizerError `SOURCE_INVALID` */
+async function describeQuery(client: Client, source: SourceSettings, query: string): Promise<Map<string, number>> {
   try {
-    // Beside it nothing may be open: what fails would end the transaction that reads the catalogue.
-    await client.query('SAVEPOINT source');
-    const { fields } = await client.query(`SELECT s.* FROM ${relationOf(source)} s LIMIT 0`);
+    const { fields } = await client.query(`${query} LIMIT 0`);
     return new Map(fields.map(({ name, dataTypeID }) => [name, dataTypeID]));
   } catch (cause) {
     if (!(cause instanceof pg.DatabaseError) || !/^(42|22|0A)/.test(cause.code ?? '')) throw cause;
@@ -95,9 +96,9 @@ async function describeSource(client: Client, source: SourceSettings): Promise<M
 }
 
 async function findDuplicates(client: Client, source: SourceSettings): Promise<ReadonlySet<string>> {
-  const id = `s.${quoteIdentifier(source.idColumn)}`;
+  const id = `s.${quoteIdentifier(source.idColumn)}::text`;
   const { rows } = await client.query<{ id: string }>(
-    `SELECT ${id}::text AS id FROM ${relationOf(source)} s WHERE ${id} IS NOT NULL
+    `SELECT ${id} AS id FROM ${relationOf(source)} s WHERE ${id} IS NOT NULL
      GROUP BY ${id} HAVING count(*) > 1 LIMIT ${MAX_DUPLICATES + 1}`,
   );
   if (rows.length <= MAX_DUPLICATES) return new Set(rows.map((row) => row.id));

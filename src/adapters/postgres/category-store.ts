@@ -75,12 +75,17 @@ const CLOSE_REVIEWS = `
   DELETE FROM categorizer.reviews r USING categorizer.staged s
   WHERE s.slice = $1 AND s.review_features IS NULL AND r.product_id = s.product_id AND r.decided_category IS NULL`;
 
-/** What was not changed since by another run. What a person decided stays decided. */
+/**
+ * What was not changed since by another run. What a person decided stays decided, and what a person has found right since:
+ * the next run would set it again.
+ */
 const FIND_REVERTS = `
   INSERT INTO categorizer_changes
   SELECT h.product_id, h.old_category, h.new_category, h.old_confidence, $1, 'revert'
   FROM categorizer.history h JOIN categorizer.product_categories p ON p.product_id = h.product_id
-  WHERE h.run_id = $1 AND h.slice = $2 AND h.action = 'apply' AND h.decided_by IS NULL AND p.run_id = $1`;
+  WHERE h.run_id = $1 AND h.slice = $2 AND h.action = 'apply' AND h.decided_by IS NULL AND p.run_id = $1
+    AND NOT EXISTS (SELECT FROM categorizer.reviews r
+      WHERE r.product_id = h.product_id AND r.decided_category = h.new_category)`;
 
 const REMEMBER_REVERTS = `
   INSERT INTO categorizer.history (product_id, run_id, action, slice, old_category, new_category, old_confidence,
@@ -98,7 +103,7 @@ const RESTORE_CATEGORIES = `
   WHERE p.product_id = c.product_id`;
 
 /** What PostgreSQL can read without running it; anything else (a CALL, several statements) is seen when it is run. */
-const PREPARABLE = /^\s*(with|select|insert|update|delete|merge)\b[^;]*$/i;
+const PREPARABLE = /^(\s|--.*\n|\/\*([^*]|\*(?!\/))*\*\/)*(with|select|insert|update|delete|merge)\b[^;]*$/i;
 
 export function createCategoryStore(database: Database): CategoryStore {
   const registry = createRunRegistry(database);
@@ -180,7 +185,9 @@ export function createCategoryStore(database: Database): CategoryStore {
 
     async revert(runId, slice) {
       await database.transaction(async (client) => {
-        const { applySql } = await readRun(client, runId, 'revert_started_at IS NOT NULL AND reverted_at IS NULL');
+        const reverting = 'revert_started_at IS NOT NULL AND reverted_at IS NULL';
+        // Whoever reverts it too waits, and finds this slice done.
+        const { applySql } = await readRun(client, runId, reverting, 'NO KEY UPDATE');
         await client.query(CREATE_CHANGES);
         const { rowCount } = await client.query(FIND_REVERTS, [runId, slice]);
         if (!rowCount) return;
@@ -218,10 +225,11 @@ async function readRun(
   client: Client,
   runId: string,
   condition: string,
+  lock: 'SHARE' | 'NO KEY UPDATE' = 'SHARE',
 ): Promise<{ applySql: string | null; modelId: number }> {
   const { rows } = await client.query<{ applySql: string | null; modelId: number }>(
     `SELECT settings->>'applySql' AS "applySql", model_id AS "modelId" FROM categorizer.runs
-     WHERE id = $1 AND ${condition} FOR SHARE`,
+     WHERE id = $1 AND ${condition} FOR ${lock}`,
     [runId],
   );
   if (rows.length > 0) return rows[0];

@@ -91,7 +91,7 @@ export function createRunRegistry(database: Database): RunRegistry {
              finished_at = CASE WHEN $4 THEN NULL ELSE now() END,
              holds = coalesce($5, holds), decided_by = coalesce($6, decided_by),
              failed_in = $7, error_code = $8, error_message = $9
-           WHERE id = $1 AND state = ANY($2) RETURNING id`,
+           WHERE id = $1 AND state = ANY($2) AND revert_started_at IS NULL RETURNING id`,
           [
             ...[id, from, to, holdsLock, holds === undefined ? null : JSON.stringify(holds), decidedBy ?? null],
             ...[failure?.state ?? null, failure?.code ?? null, failure?.message ?? null],

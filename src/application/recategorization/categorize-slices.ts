@@ -50,7 +50,7 @@ export async function categorizeSlices(
           result: outcome.result.products,
           reviewBelow: run.settings.reviewBelow,
         });
-        // After it is staged: killed in between, the next call stages nothing and comes here again.
+        // After it is staged: killed in between, it is left, and removed at the end.
         await chunks.removeResults(run.id, [number]);
     }
   }
@@ -59,11 +59,18 @@ export async function categorizeSlices(
     await discardChunks(ports, run.id, lost);
     await send(ports, run, stop);
   }
-  return underWay + lost.length > 0 ? 'waiting' : 'staged';
+  if (underWay + lost.length > 0) return 'waiting';
+  await chunks.removeResults(run.id, await chunkNumbers(plan, run.id));
+  return 'staged';
 
   async function giveUp(number: number, reason: { code: string; message: string }): Promise<void> {
     await plan.stageFailed(run.id, await plan.read(run.id, number), reason);
   }
+}
+
+/** A slice that the model is asked about is a chunk, and has its number. */
+async function chunkNumbers(plan: RunPlan, runId: string): Promise<number[]> {
+  return (await plan.slices(runId)).filter(({ forModel }) => forModel).map(({ number }) => number);
 }
 
 /** Removes what is left of these chunks on the queues, so that they can be sent anew. Those in work are left. */
@@ -76,7 +83,7 @@ export async function discardChunks(
   await chunks.removeResults(runId, numbers);
 }
 
-/** Sends what is not known to have arrived. A slice is a chunk, and has its number. */
+/** Sends what is neither staged nor known to have arrived. */
 async function send(
   { plan, queue, clock }: { readonly plan: RunPlan; readonly queue: ProductQueue; readonly clock: Clock },
   run: Run,
@@ -86,16 +93,21 @@ async function send(
   const source: ProductSource = {
     fingerprint: `run of ${run.createdAt.toISOString()}`,
     async *products() {
-      const slices = await plan.slices(run.id);
-      for (const { number, forModel } of slices) if (forModel) yield (await plan.read(run.id, number)).products;
+      for (const number of await chunkNumbers(plan, run.id)) yield (await plan.read(run.id, number)).products;
     },
     counts: () => ({ rejected: 0, skipped: 0 }),
     async *rejects() {},
     progress: () => ({ read: 0, total: 0 }),
     close: async () => undefined,
   };
+  const staged = new Set((await plan.slices(run.id)).filter((slice) => slice.staged).map(({ number }) => number));
+  // A Redis that lost everything knows of no chunk that arrived.
+  const begin: ProductQueue['begin'] = async (...args) => {
+    const before = await queue.begin(...args);
+    return { ...before, has: (number) => staged.has(number) || before.has(number) };
+  };
   await enqueueProducts(
-    { source, queue, clock, rejects: noRejects },
+    { source, queue: { ...queue, begin }, clock, rejects: noRejects },
     { runId: run.id, chunkSize: sliceSize, maxPendingBytes: maxPendingMiB * 1024 * 1024, stop },
   );
 }

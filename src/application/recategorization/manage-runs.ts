@@ -102,6 +102,9 @@ export function createManageRuns(dependencies: {
   };
 }
 
-function wrongState({ id, state }: Run, wanted: readonly RunState[]): CategorizerError {
+function wrongState({ id, state, revertStartedAt }: Run, wanted: readonly RunState[]): CategorizerError {
+  if (revertStartedAt) {
+    return new CategorizerError('RUN_STATE', `run ${id} was reverted, or is being reverted: start a new one`);
+  }
   return new CategorizerError('RUN_STATE', `run ${id} is ${state}, and must be ${wanted.join(' or ')} for that`);
 }

@@ -64,7 +64,7 @@ export interface RunRegistry {
   /** Who holds the lock. */
   locked(): Promise<Run | undefined>;
   /**
-   * Changes the state where it still is one of `from`; the lock follows the state.
+   * Changes the state where it still is one of `from`, and nothing of the run was reverted; the lock follows the state.
    *
    * @returns whether it was
    * @throws CategorizerError `RUN_LOCKED` where the new state needs the lock and another run holds it
