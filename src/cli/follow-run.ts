@@ -51,22 +51,40 @@ async function waitFor(
   try {
     app.work();
     const hint = createWorkerHint(app, context.note);
-    let last: RunState | undefined;
+    const look = createLook(app, runId, context.note);
+    let state: RunState | undefined;
     for (;;) {
-      const { state } = await app.runs.find(runId);
+      const last = state;
+      state = (await look()) ?? last;
       if (state !== last) context.note(`${runId}: ${state}`);
-      last = state;
-      if (!isWorking(state)) return;
+      if (state !== undefined && !isWorking(state)) return;
       if (state === 'running') await hint();
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       if (context.stop.aborted) {
-        const advice = `run ${runId} is ${state}; categorizer runs resume ${runId} goes on with it`;
+        const advice = `run ${runId} is ${state ?? 'begun'}; categorizer runs resume ${runId} goes on with it`;
         throw new CategorizerError('INTERRUPTED', `stopped by a signal; ${advice}`);
       }
     }
   } finally {
     await worker?.close();
   }
+}
+
+/** Asks for the state of the run; a database that is away is waited for, as it is by what makes the run go on. */
+function createLook(app: RunsApp, runId: string, note: (text: string) => void): () => Promise<RunState | undefined> {
+  let away = false;
+  return async () => {
+    try {
+      const { state } = await app.runs.find(runId);
+      away = false;
+      return state;
+    } catch (error) {
+      if (!(error instanceof CategorizerError) || !error.retryable) throw error;
+      if (!away) note(`${error.code}: ${error.message}; it is waited for`);
+      away = true;
+      return undefined;
+    }
+  };
 }
 
 /** Says once that nobody categorizes. */

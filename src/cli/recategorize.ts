@@ -8,6 +8,7 @@ import { type CommandContext, runOption } from './context.ts';
 import { addFollowOptions, type FollowOptions, followRun } from './follow-run.ts';
 import {
   addRunSettingsOptions,
+  checkSource,
   RUN_SETTINGS_HELP,
   type RunSettingsOptions,
   toRunSettings,
@@ -45,15 +46,16 @@ Examples:
       if (options.schedule !== undefined && typed.length > 0) {
         self.error(`error: ${typed.join(', ')} is said by the schedule: change it with categorizer schedule set`);
       }
-      return recategorize(options, self, context);
+      if (options.schedule === undefined) checkSource(options, self);
+      return recategorize(options, context);
     });
 }
 
-async function recategorize(options: Options, self: Command, context: CommandContext): Promise<void> {
+async function recategorize(options: Options, context: CommandContext): Promise<void> {
   const config = context.config();
   const app = await composeRuns(config, context.stop, { works: !options.detach });
   try {
-    const run = await begin(app, options, self);
+    const run = await begin(app, options);
     context.note(`run ${run.id} begun`);
     await followRun(app, run.id, options, context, () => composeLocalWorker(config));
   } finally {
@@ -61,12 +63,12 @@ async function recategorize(options: Options, self: Command, context: CommandCon
   }
 }
 
-async function begin(app: RunsApp, options: Options, self: Command): Promise<Run> {
+async function begin(app: RunsApp, options: Options): Promise<Run> {
   const model = await app.readModel();
   const name = options.schedule ?? 'manual';
   const id = options.run ?? runIdAt(name, new Date());
   if (options.schedule === undefined) {
-    const settings = toRunSettings(options, model.width, options.dryRun ?? false, self);
+    const settings = toRunSettings(options, model.width, options.dryRun ?? false);
     return app.runs.start({ id, name, settings, model });
   }
   const schedule = await app.schedules.get(options.schedule);

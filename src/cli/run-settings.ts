@@ -76,17 +76,16 @@ export function typedRunSettings(command: Command): string[] {
     .flatMap(({ long }) => long ?? []);
 }
 
-/** @param width numbers in a feature vector */
-export function toRunSettings(
-  options: RunSettingsOptions,
-  width: number,
-  dryRun: boolean,
-  command: Command,
-): RunSettings {
-  const { sourceSql: sql, sourceTable: table, idColumn, featureColumns, categoryColumn, sliceSize } = options;
-  if ((sql === undefined) === (table === undefined)) {
+/** What the options alone show, before anything is opened. */
+export function checkSource({ sourceSql, sourceTable }: RunSettingsOptions, command: Command): void {
+  if ((sourceSql === undefined) === (sourceTable === undefined)) {
     command.error('error: say where the products are: --source-sql or --source-table');
   }
+}
+
+/** @param width numbers in a feature vector */
+export function toRunSettings(options: RunSettingsOptions, width: number, dryRun: boolean): RunSettings {
+  const { sourceSql: sql, sourceTable: table, idColumn, featureColumns, categoryColumn, sliceSize } = options;
   return {
     source: { sql, table, idColumn, featureColumns, categoryColumn },
     full: options.full ?? false,

@@ -4,7 +4,13 @@ import { composeRuns, type RunsApp } from '../composition/runs.ts';
 import { runIdSchema } from '../contract/index.ts';
 import { CategorizerError } from '../domain/errors.ts';
 import { type CommandContext, formatFields, formatTable } from './context.ts';
-import { addRunSettingsOptions, RUN_SETTINGS_HELP, type RunSettingsOptions, toRunSettings } from './run-settings.ts';
+import {
+  addRunSettingsOptions,
+  checkSource,
+  RUN_SETTINGS_HELP,
+  type RunSettingsOptions,
+  toRunSettings,
+} from './run-settings.ts';
 import { timeOf } from './run-text.ts';
 
 interface SetOptions extends RunSettingsOptions {
@@ -49,20 +55,21 @@ Examples:
   $ categorizer schedule set nightly --cron "0 2 * * *" --tz America/Sao_Paulo \\
       --source-table erp.products --category-column category`,
     )
-    .action((name: string, options: SetOptions, self: Command) =>
-      withRuns(context, async (app) => {
+    .action((name: string, options: SetOptions, self: Command) => {
+      checkSource(options, self);
+      return withRuns(context, async (app) => {
         const { cron, tz: timeZone, missed } = options;
         const problem = app.calendar.problem(cron, timeZone);
         if (problem !== undefined) self.error(`error: --cron ${JSON.stringify(cron)} --tz ${timeZone}: ${problem}`);
-        const settings = toRunSettings(options, (await app.readModel()).width, false, self);
+        const settings = toRunSettings(options, (await app.readModel()).width, false);
         await app.schedules.set({ name, cron, timeZone, missed, settings });
         await app.syncSchedules();
         const times = app.calendar.next(cron, timeZone, new Date(), SHOWN_TIMES);
         context.print(
           formatFields({ schedule: name, cron, 'time zone': timeZone, next: times.map(timeOf).join(', ') }),
         );
-      }),
-    );
+      });
+    });
 }
 
 function listCommand(context: CommandContext): Command {

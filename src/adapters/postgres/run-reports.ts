@@ -62,8 +62,7 @@ async function count(
   // Of nulls least() takes no notice: what a person decided would be among the most confident.
   const steps = Array.from(
     { length: STEPS },
-    (_, step) =>
-      `count(confidence) FILTER (WHERE least(floor(confidence * ${STEPS}), ${STEPS - 1}) = ${step})::float8`,
+    (_, step) => `count(confidence) FILTER (WHERE least(floor(confidence * ${STEPS}), ${STEPS - 1}) = ${step})::float8`,
   );
   const { rows } = await client.query<Omit<RunCounts, 'products' | 'skipped'> & { confidence: number[] }>(
     `SELECT count(*) FILTER (WHERE review_features IS NULL AND category_code = current_category)::float8 AS kept,

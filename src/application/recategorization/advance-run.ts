@@ -4,7 +4,7 @@ import { findHolds, isWorking, type WorkingState } from '../../domain/run.ts';
 import { categoryCodes } from '../categorize-products.ts';
 import type { Clock, Logger, ProductQueue } from '../ports.ts';
 import { throwIfStopped } from '../stopping.ts';
-import { categorizeSlices } from './categorize-slices.ts';
+import { categorizeSlices, discardRun } from './categorize-slices.ts';
 import { planRun } from './plan-run.ts';
 import type {
   CategoryStore,
@@ -103,6 +103,8 @@ export function createAdvanceRun(dependencies: {
         if (!(error instanceof CategorizerError) || error.retryable) throw error;
         const { code, message } = error;
         await registry.change(runId, [state], 'failed', { failure: { state, code, message } });
+        // Resumed it sends them anew; of a run that nobody resumes they would wait for ever.
+        if (state === 'running') await discardRun(dependencies, runId);
       }
     }
   };

@@ -2,7 +2,7 @@ import { CategorizerError } from '../../domain/errors.ts';
 import { enqueueProducts } from '../enqueue-products.ts';
 import type { Clock, ProductQueue, ProductSource, RejectSink } from '../ports.ts';
 import { throwIfStopped } from '../stopping.ts';
-import type { Run, RunChunks, RunPlan, UsedModel } from './ports.ts';
+import type { Run, RunChunks, RunPlan, SliceState, UsedModel } from './ports.ts';
 import { describeModel, isSameModel } from './used-model.ts';
 
 /** So often a chunk may vanish (its result was collected by somebody else, say) before it is given up. */
@@ -70,11 +70,23 @@ export async function categorizeSlices(
 
 /** A slice that the model is asked about is a chunk, and has its number. */
 async function chunkNumbers(plan: RunPlan, runId: string): Promise<number[]> {
-  return (await plan.slices(runId)).filter(({ forModel }) => forModel).map(({ number }) => number);
+  return (await plan.slices(runId)).filter(({ forModel }) => forModel).map(numberOf);
 }
 
-/** Removes what is left of these chunks on the queues, so that they can be sent anew. Those in work are left. */
-export async function discardChunks(
+const numberOf = ({ number }: SliceState): number => number;
+
+/** Removes what is left of a run on the queues; what is not staged can be sent anew. Chunks in work are left. */
+export async function discardRun(
+  ports: { readonly plan: RunPlan; readonly queue: ProductQueue; readonly chunks: RunChunks },
+  runId: string,
+): Promise<void> {
+  const sent = (await ports.plan.slices(runId)).filter(({ forModel }) => forModel);
+  const unstaged = sent.filter(({ staged }) => !staged);
+  await ports.queue.forget(runId, unstaged.map(numberOf));
+  await ports.chunks.removeResults(runId, sent.map(numberOf));
+}
+
+async function discardChunks(
   { queue, chunks }: { readonly queue: ProductQueue; readonly chunks: RunChunks },
   runId: string,
   numbers: readonly number[],
@@ -100,7 +112,7 @@ async function send(
     progress: () => ({ read: 0, total: 0 }),
     close: async () => undefined,
   };
-  const staged = new Set((await plan.slices(run.id)).filter((slice) => slice.staged).map(({ number }) => number));
+  const staged = new Set((await plan.slices(run.id)).filter((slice) => slice.staged).map(numberOf));
   // A Redis that lost everything knows of no chunk that arrived.
   const begin: ProductQueue['begin'] = async (...args) => {
     const before = await queue.begin(...args);

@@ -2,7 +2,7 @@ import type { ModelInfo } from '../../domain/category.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { isWorking, type RunSettings, type RunState } from '../../domain/run.ts';
 import type { ProductQueue } from '../ports.ts';
-import { discardChunks } from './categorize-slices.ts';
+import { discardRun } from './categorize-slices.ts';
 import type { Run, RunChunks, RunPlan, RunQueue, RunRegistry } from './ports.ts';
 
 /** What people, and schedules, do with runs. */
@@ -48,7 +48,7 @@ export function createManageRuns(dependencies: {
 
   async function giveUp(id: string, from: readonly RunState[], by: string): Promise<Run> {
     await move(id, from, 'cancelled', by);
-    await discardChunks(dependencies, id, await unstagedSlices(id));
+    await discardRun(dependencies, id);
     return find(id);
   }
 
@@ -61,11 +61,7 @@ export function createManageRuns(dependencies: {
     }
     if (!(await registry.change(id, ['failed'], failure?.state ?? 'planned')))
       throw wrongState(await find(id), ['failed']);
-    await discardChunks(dependencies, id, await unstagedSlices(id));
-  }
-
-  async function unstagedSlices(id: string): Promise<number[]> {
-    return (await plan.slices(id)).filter(({ staged }) => !staged).map(({ number }) => number);
+    await discardRun(dependencies, id);
   }
 
   return {
