@@ -156,6 +156,11 @@ BEGIN
     NEW.decided_by := NULL;
     NEW.decided_at := NULL;
   ELSE
+    -- Another decision has another time. Whether its name was said again cannot be seen here: it stays.
+    IF TG_OP = 'UPDATE' AND NEW.decided_category IS DISTINCT FROM OLD.decided_category
+        AND NEW.decided_at IS NOT DISTINCT FROM OLD.decided_at THEN
+      NEW.decided_at := NULL;
+    END IF;
     NEW.decided_by := coalesce(NEW.decided_by, session_user);
     NEW.decided_at := coalesce(NEW.decided_at, now());
   END IF;
@@ -164,6 +169,19 @@ END
 $$;
 CREATE TRIGGER reviews_are_signed BEFORE INSERT OR UPDATE OF decided_category, decided_by, decided_at
   ON categorizer.reviews FOR EACH ROW EXECUTE FUNCTION categorizer.sign_decision();
+
+-- A decision that is taken back, by whoever: the model is asked again, although the input is the same.
+CREATE FUNCTION categorizer.ask_again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE categorizer.product_categories SET input_hash = '\x' WHERE product_id = OLD.product_id;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER reviews_are_taken_back_by_delete AFTER DELETE ON categorizer.reviews
+  FOR EACH ROW WHEN (OLD.decided_category IS NOT NULL) EXECUTE FUNCTION categorizer.ask_again();
+CREATE TRIGGER reviews_are_taken_back_by_update AFTER UPDATE OF decided_category ON categorizer.reviews
+  FOR EACH ROW WHEN (OLD.decided_category IS NOT NULL AND NEW.decided_category IS NULL)
+  EXECUTE FUNCTION categorizer.ask_again();
 
 -- What starts runs by itself; the queue is set up from it.
 CREATE TABLE categorizer.schedules (
@@ -187,4 +205,4 @@ FROM categorizer.product_categories c LEFT JOIN categorizer.models m ON m.id = c
 DROP VIEW categorizer.current_categories;
 DROP TABLE categorizer.schedules, categorizer.reviews, categorizer.history, categorizer.product_categories,
   categorizer.rejects, categorizer.staged, categorizer.slices, categorizer.runs, categorizer.models;
-DROP FUNCTION categorizer.sign_decision(), categorizer.refuse_change();
+DROP FUNCTION categorizer.sign_decision(), categorizer.ask_again(), categorizer.refuse_change();

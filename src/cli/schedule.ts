@@ -49,7 +49,7 @@ function setCommand(context: CommandContext): Command {
       `${RUN_SETTINGS_HELP}
 
 A time at which another run holds the lock is skipped. Times are stored and shown in UTC. A local time that a change of
-the clocks leaves out comes when the clocks have changed, and one that comes twice begins one run.
+the clocks leaves out comes at the change, and one that comes twice counts the first time.
 
 Examples:
   $ categorizer schedule set nightly --cron "0 2 * * *" --tz America/Sao_Paulo \\

@@ -220,7 +220,7 @@ function createRuns(
   closer.add(queue.close);
   const chunks = createRunChunks({ connection, prefix, payloads });
   closer.add(chunks.close);
-  const runQueue = createRunQueue({ connection, prefix });
+  const runQueue = createRunQueue({ connection, prefix, calendar: cronCalendar });
   closer.add(runQueue.close);
   // As its files are now: a new model is used from the next run on, without a restart.
   const readModel = async () => (await readManifest(config.MODEL_PATH)).model;
@@ -238,6 +238,7 @@ function createRuns(
         connection,
         prefix,
         lockMs: config.JOB_LOCK_MS,
+        calendar: cronCalendar,
         advance: createAdvanceRun({
           ...records,
           plan,

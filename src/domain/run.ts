@@ -97,17 +97,20 @@ export function findHolds(counts: RunCounts, guards: Guards): Hold[] {
     holds.push({ guard: 'min-products', message });
   }
   if (changedRatio(counts) > guards.maxChangeRatio) {
-    const message = `${changed} of ${products} products would change their category: ${percent(changedRatio(counts))}, more than ${percent(guards.maxChangeRatio)} (--max-change-ratio)`;
+    const message = `${changed} of ${products} products would change their category: ${exceeding(changedRatio(counts), guards.maxChangeRatio)} (--max-change-ratio)`;
     holds.push({ guard: 'max-change-ratio', message });
   }
   if (rejectedRatio > guards.maxRejectRatio) {
-    const message = `${rejected} of ${products} products were rejected: ${percent(rejectedRatio)}, more than ${percent(guards.maxRejectRatio)} (--max-reject-ratio)`;
+    const message = `${rejected} of ${products} products were rejected: ${exceeding(rejectedRatio, guards.maxRejectRatio)} (--max-reject-ratio)`;
     holds.push({ guard: 'max-reject-ratio', message });
   }
   return holds;
 }
 
-/** `2.35 %`; never rounded to the bound that it exceeds. */
-function percent(ratio: number): string {
-  return `${Number((100 * ratio).toPrecision(6))} %`;
+/** `2.35 %, more than 2 %`, with as many digits as it takes to tell them apart. */
+function exceeding(ratio: number, bound: number): string {
+  const percent = (share: number, digits: number) => `${Number((100 * share).toPrecision(digits))} %`;
+  let digits = 6;
+  while (digits < 17 && percent(ratio, digits) === percent(bound, digits)) digits++;
+  return `${percent(ratio, digits)}, more than ${percent(bound, digits)}`;
 }

@@ -1,6 +1,6 @@
-import { type Job, Queue } from 'bullmq';
+import { type Job, Queue, type RepeatStrategy } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { RunQueue, Schedule, ScheduleQueue } from '../../application/recategorization/ports.ts';
+import type { Calendar, RunQueue, Schedule, ScheduleQueue } from '../../application/recategorization/ports.ts';
 import { PRODUCT_QUEUE } from '../../contract/index.ts';
 import { askRedis } from './connection.ts';
 import { TolerantQueue } from './tolerant-job.ts';
@@ -23,13 +23,24 @@ const JOB_OPTIONS = {
   removeOnFail: true,
 } as const;
 
+/** The next times as they are shown: BullMQ's own fail where clocks change by half an hour, or at midnight. */
+export function repeatBy(calendar: Calendar): RepeatStrategy {
+  return (after, { pattern = '', tz = 'UTC' }) => calendar.next(pattern, tz, new Date(after), 1)[0].getTime();
+}
+
 /** @param options.connection from `connectOrFail` or `connectPatiently` */
 export function createRunQueue(options: {
   readonly connection: Redis;
   readonly prefix: string;
+  readonly calendar: Calendar;
 }): RunQueue & ScheduleQueue & { countWorkers(): Promise<number>; close(): Promise<void> } {
-  const { connection, prefix } = options;
-  const queue = new Queue(RUN_QUEUE, { connection, prefix, streams: { events: { maxLen: 1000 } } });
+  const { connection, prefix, calendar } = options;
+  const queue = new Queue(RUN_QUEUE, {
+    connection,
+    prefix,
+    streams: { events: { maxLen: 1000 } },
+    settings: { repeatStrategy: repeatBy(calendar) },
+  });
   const products = new TolerantQueue(PRODUCT_QUEUE, { connection, prefix });
   // The call that fails says the same.
   for (const each of [queue, products]) each.on('error', () => undefined);

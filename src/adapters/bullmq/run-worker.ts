@@ -3,9 +3,10 @@ import { type Job, UnrecoverableError, WaitingChildrenError, Worker } from 'bull
 import type { Redis } from 'ioredis';
 import type { Logger } from '../../application/ports.ts';
 import type { AdvanceRun } from '../../application/recategorization/advance-run.ts';
+import type { Calendar } from '../../application/recategorization/ports.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
-import { DUE_JOB, type DueJobData, RUN_QUEUE } from './run-queue.ts';
+import { DUE_JOB, type DueJobData, RUN_QUEUE, repeatBy } from './run-queue.ts';
 
 /** One run works at a time; schedules that come due meanwhile are told so at once. */
 const CONCURRENCY = 4;
@@ -26,12 +27,13 @@ export function createRunWorker(options: {
   readonly connection: Redis;
   readonly prefix: string;
   readonly lockMs: number;
+  readonly calendar: Calendar;
   readonly advance: AdvanceRun;
   readonly startDue: (schedule: string, dueAt: Date) => Promise<void>;
   readonly giveUp: (runId: string, error: Error) => Promise<void>;
   readonly logger: Logger;
 }): RunWorker {
-  const { connection, prefix, lockMs, advance, startDue, giveUp, logger } = options;
+  const { connection, prefix, lockMs, calendar, advance, startDue, giveUp, logger } = options;
   const stop = new AbortController();
 
   const worker = new Worker(RUN_QUEUE, processJob, {
@@ -43,7 +45,10 @@ export function createRunWorker(options: {
     stalledInterval: lockMs,
     maxStalledCount: Number.MAX_SAFE_INTEGER,
     runRetryDelay: 1000,
-    settings: { backoffStrategy: (attempts) => Math.min(1000 * 2 ** (attempts - 1), LONGEST_PAUSE_MS) },
+    settings: {
+      repeatStrategy: repeatBy(calendar),
+      backoffStrategy: (attempts) => Math.min(1000 * 2 ** (attempts - 1), LONGEST_PAUSE_MS),
+    },
   });
   worker.on('failed', (job, error) => {
     if (!stop.signal.aborted)

@@ -1,9 +1,7 @@
-import { INPUT_HASH_BYTES, type Reviews, type TrainingRow } from '../../application/recategorization/ports.ts';
+import type { Reviews, TrainingRow } from '../../application/recategorization/ports.ts';
 import type { Database } from './connection.ts';
 
 const EXPORT_PAGE = 1000;
-/** No input has this hash: the product is looked at again. */
-const NO_HASH = Buffer.alloc(INPUT_HASH_BYTES);
 
 export function createReviews(database: Database): Reviews {
   return {
@@ -34,19 +32,12 @@ export function createReviews(database: Database): Reviews {
     },
 
     async withdraw(productId) {
-      return database.transaction(async (client) => {
-        const { rowCount } = await client.query(
-          'DELETE FROM categorizer.reviews WHERE product_id = $1 AND decided_category IS NOT NULL',
-          [productId],
-        );
-        // The model is asked again, although its input is the same.
-        await client.query('UPDATE categorizer.product_categories SET input_hash = $2 WHERE product_id = $1 AND $3', [
-          productId,
-          NO_HASH,
-          rowCount === 1,
-        ]);
-        return rowCount === 1;
-      });
+      // A trigger sees to it that the model is asked again.
+      const rows = await database.query(
+        'DELETE FROM categorizer.reviews WHERE product_id = $1 AND decided_category IS NOT NULL RETURNING product_id',
+        [productId],
+      );
+      return rows.length > 0;
     },
 
     async *training() {
