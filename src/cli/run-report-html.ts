@@ -1,7 +1,20 @@
 /** The report of a run as one HTML page that needs nothing else: no script, no font, no picture from elsewhere. */
 import type { Run, RunReport } from '../application/recategorization/ports.ts';
-import { changedRatio, type RunCounts } from '../domain/run.ts';
-import { escapeHtml as e, STYLE } from './run-report-style.ts';
+import { ERROR_CODES, REJECT_CODES } from '../domain/errors.ts';
+import type { RunSettings } from '../domain/run.ts';
+import { renderCounts, renderHistogram, renderMatrix, wholeCounts } from './run-report-charts.ts';
+import {
+  categoryName,
+  cell,
+  escapeHtml as e,
+  formatConfidence,
+  formatNumber,
+  formatShare,
+  renderTable,
+  STYLE,
+  tableHead,
+} from './run-report-style.ts';
+import { timeOf } from './run-text.ts';
 
 export interface RunReportPage {
   readonly run: Run;
@@ -10,231 +23,200 @@ export interface RunReportPage {
   readonly previous: Run | undefined;
 }
 
-/** With more the matrix cannot be read: those with the most changed products are shown. */
-const MOST_CATEGORIES = 30;
-const NONE = '(none)';
+/** So many changes are seen at once; the rest unfolds. */
+const MOST_CHANGES = 40;
 
-const COUNTS: Record<keyof RunCounts, string> = {
-  products: 'products in the catalogue',
-  skipped: 'the same input as at their last categorization',
-  kept: 'categorized, and the same category as before',
-  changed: 'another category than before',
-  added: 'had no category',
-  review: 'the model is unsure: a person is asked, nothing is changed',
-  rejected: 'cannot be categorized',
-  decided: 'of the changed and added: decided by people',
-};
-
-export function renderRunReport(page: RunReportPage): string {
-  const { run, report, previous } = page;
+export function renderRunReport({ run, report, previous }: RunReportPage): string {
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${e(run.id)}: ${e(headline(run))}</title>
+<title>${headline(run)} - ${e(run.id)}</title>
 <style>${STYLE}</style>
 </head>
 <body>
 <main>
-<header><p class="id">${e(run.id)}</p><h1>${e(headline(run))}</h1>${holdsOf(run)}</header>
-${section('What became of the products', countsTable(run, previous))}
-${section('From which category to which', matrixOf(report))}
-${section('The largest changes', changesOf(report))}
-${section('How sure the model is', histogram(report.confidence))}
-${section('To review', reviewsOf(report))}
-${section('Rejected', rejectsOf(report))}
-${section('The run', factsOf(run))}
+<header>
+<p class="id">Recategorization <strong>${e(run.id)}</strong></p>
+<h1>${headline(run)}</h1>
+<p class="lead">${summary(run)}</p>
+${[renderFailure(run), renderHolds(run)].filter(Boolean).join('\n')}
+${renderFacts(run)}
+</header>
+${section('What becomes of the products', renderCounts(run, previous))}
+${section('From which category to which', renderMatrix(report.matrix))}
+${section('Changes, the largest first', renderChanges(report))}
+${section('How sure the model is', renderHistogram(report.confidence, run.settings.reviewBelow))}
+${section('To review', renderReviews(run, report))}
+${section('Rejected', renderRejects(report))}
+${section('Settings', renderSettings(run.settings))}
 </main>
 </body>
 </html>
 `;
 }
 
-function headline({ state, counts, settings }: Run): string {
-  const nothing = counts !== undefined && counts.changed + counts.added === 0;
-  const what = nothing ? 'no category changes' : `${number(counts?.changed)} change, ${number(counts?.added)} are new`;
-  const words: Record<Run['state'], string> = {
-    planned: 'Planned',
-    running: 'Under way',
-    awaiting_approval: 'Held back: waits for approval',
-    applying: 'Being applied',
-    finished: settings.dryRun ? 'Dry run: nothing was applied' : 'Applied',
-    finished_with_rejects: settings.dryRun ? 'Dry run: nothing was applied' : 'Applied, with rejects',
-    cancelled: 'Cancelled: nothing was applied',
-    failed: 'Failed',
-  };
-  return `${words[state]} (${what})`;
+function section(title: string, content: string): string {
+  return `<section>\n<h2>${title}</h2>\n${content}\n</section>`;
 }
 
-function holdsOf({ id, state, holds, failure }: Run): string {
-  const reasons = (holds ?? []).map(({ message }) => `<li>${e(message)}</li>`).join('');
-  const why = failure
-    ? `<p class="alert">While ${e(failure.state)}: ${e(failure.code)}: ${e(failure.message)}</p>`
-    : '';
-  const held = reasons === '' ? '' : `<ul class="alert">${reasons}</ul>`;
-  const commands =
-    state === 'awaiting_approval'
-      ? `<p>To apply it: <code>categorizer runs approve ${e(id)}</code><br>To give it up: <code>categorizer runs reject ${e(id)}</code></p>`
-      : '';
-  return why + held + commands;
-}
-
-function countsTable({ id, counts }: Run, previous: Run | undefined): string {
-  if (!counts) return '<p>Nothing was counted yet.</p>';
-  const before = previous?.counts?.changed === undefined ? undefined : previous.counts;
-  const rows = (Object.keys(COUNTS) as (keyof RunCounts)[]).map((name) => {
-    const share = name === 'changed' ? `: ${(100 * changedRatio(counts)).toFixed(2)} % of the catalogue` : '';
-    const difference = before ? `${cell(number(before[name]))}${cell(signed(counts[name] - before[name]))}` : '';
-    return `<tr><th scope="row">${name}</th>${cell(number(counts[name]))}${difference}<td>${COUNTS[name]}${share}</td></tr>`;
-  });
-  const head = before && previous ? `<th>${e(previous.id)}</th><th>difference</th>` : '';
-  return scrolling(`<thead><tr><th></th><th>${e(id)}</th>${head}<th></th></tr></thead><tbody>${rows.join('')}</tbody>`);
-}
-
-/** Rows: what the products have; columns: what they would get. */
-function matrixOf({ matrix }: RunReport): string {
-  if (matrix.length === 0) return '<p>No product was categorized.</p>';
-  const shown = largestCategories(matrix);
-  const from = [...shown, null].filter((code) => matrix.some((pair) => pair.from === code));
-  const to = shown.filter((code) => matrix.some((pair) => pair.to === code));
-  const products = new Map(matrix.map((pair) => [keyOf(pair.from, pair.to), pair.products]));
-  const most = Math.max(1, ...matrix.filter((pair) => pair.from !== pair.to).map((pair) => pair.products));
-  const sum = (codes: readonly (readonly [string | null, string])[]) =>
-    codes.reduce((total, [a, b]) => total + (products.get(keyOf(a, b)) ?? 0), 0);
-  const rows = from.map((a) => {
-    const cells = to.map((b) => {
-      const count = products.get(keyOf(a, b)) ?? 0;
-      if (count === 0) return '<td class="n zero">·</td>';
-      if (a === b) return `<td class="n kept">${number(count)}</td>`;
-      return `<td class="n changed" style="--share:${Math.ceil((100 * count) / most)}%">${number(count)}</td>`;
-    });
-    return `<tr><th scope="row">${e(a ?? NONE)}</th>${cells.join('')}${cell(number(sum(to.map((b) => [a, b]))))}</tr>`;
-  });
-  const head = to.map((code) => `<th scope="col">${e(code)}</th>`).join('');
-  const totals = to.map((b) => cell(number(sum(from.map((a) => [a, b]))))).join('');
-  const all = cell(number(sum(from.flatMap((a) => to.map((b) => [a, b] as const)))));
-  const categories = new Set(matrix.flatMap(({ from, to }) => (from === null ? [to] : [from, to])));
-  const left = categories.size - shown.length;
-  const note = left > 0 ? `<p>${left} more categories, with fewer changes, are left out of this table.</p>` : '';
-  return `${scrolling(
-    `<thead><tr><th>has ↓ gets →</th>${head}<th>all</th></tr></thead><tbody>${rows.join('')}</tbody><tfoot><tr><th scope="row">all</th>${totals}${all}</tr></tfoot>`,
-  )}${note}`;
-}
-
-function largestCategories(matrix: RunReport['matrix']): string[] {
-  const changes = new Map<string, number>();
-  for (const { from, to, products } of matrix) {
-    const weight = from === to ? 0 : products;
-    for (const code of from === null ? [to] : [from, to]) changes.set(code, (changes.get(code) ?? 0) + weight);
+function headline({ state, settings, failure, revertStartedAt, revertedAt }: Run): string {
+  if (revertedAt) return 'Reverted';
+  if (revertStartedAt) return 'Being reverted';
+  if (settings.dryRun && (state === 'finished' || state === 'finished_with_rejects')) {
+    return 'Dry run: nothing was applied';
   }
-  const sorted = [...changes].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).map(([code]) => code);
-  return sorted.slice(0, MOST_CATEGORIES).sort();
+  const words: Record<Run['state'], string> = {
+    planned: 'Planned: nothing is applied yet',
+    running: 'Under way: nothing is applied yet',
+    awaiting_approval: 'Held back: it waits for approval',
+    applying: 'It is being applied',
+    finished: 'Applied',
+    finished_with_rejects: 'Applied; some products were rejected',
+    cancelled: 'Cancelled: nothing was applied',
+    failed: failure?.state === 'applying' ? 'Failed: a part may be applied' : 'Failed: nothing was applied',
+  };
+  return words[state];
 }
 
-function changesOf({ matrix, samples }: RunReport): string {
+function summary(run: Run): string {
+  const counts = wholeCounts(run);
+  if (!counts) return 'Nothing is counted yet.';
+  const { products, changed, added } = counts;
+  if (changed + added === 0) return 'This run changes nothing: no product gets another category, and none its first.';
+  const share = `${formatNumber(changed)} of ${formatNumber(products)} products (${formatShare(changed, products)})`;
+  const first = added === 0 ? '' : `, and ${formatNumber(added)} their first`;
+  const done = !run.settings.dryRun && (run.state === 'finished' || run.state === 'finished_with_rejects');
+  const get = run.state === 'applying' ? 'get' : 'would get';
+  return `${share} ${done ? 'got' : get} another category${first}.`;
+}
+
+function renderFailure({ id, state, failure }: Run): string {
+  if (state !== 'failed' || !failure) return '';
+  return `<div class="alert">
+<p><strong>It failed</strong> while ${e(failure.state)}: ${e(failure.message)} (<code>${e(failure.code)}</code>)</p>
+<p>When that is mended it goes on with: <code>categorizer runs resume ${e(id)}</code></p>
+</div>`;
+}
+
+function renderHolds({ id, state, settings, holds = [] }: Run): string {
+  const waits = state === 'awaiting_approval';
+  if (!waits && holds.length === 0) return '';
+  const was = settings.dryRun ? 'This is a dry run; a real one would be held back:' : 'It was held back:';
+  const reasons = holds.map(({ message }) => `<li>${e(message)}</li>`).join('');
+  const decide = `<p>Nothing is applied yet, and no other run begins before somebody decides:</p>
+<dl>
+<dt>apply it</dt><dd><code>categorizer runs approve ${e(id)}</code></dd>
+<dt>give it up, and change nothing</dt><dd><code>categorizer runs reject ${e(id)}</code></dd>
+</dl>`;
+  return `<div class="alert">
+<p><strong>${waits ? 'Why it is held back:' : was}</strong></p>
+<ul>${reasons || '<li>no reason was recorded</li>'}</ul>
+${waits ? decide : ''}
+</div>`;
+}
+
+function renderFacts({ name, model, createdAt, finishedAt, decidedBy, revertedAt }: Run): string {
+  return renderFields({
+    name: e(name),
+    model: `${e(model.version)} <span class="muted">(sha256 <code>${e(model.sha256.slice(0, 12))}</code>)</span>`,
+    begun: timeOf(createdAt),
+    ended: finishedAt ? `${timeOf(finishedAt)}, after ${durationBetween(createdAt, finishedAt)}` : 'not yet',
+    'decided by': decidedBy === undefined ? undefined : e(decidedBy),
+    reverted: revertedAt && timeOf(revertedAt),
+  });
+}
+
+/** @param fields markup */
+function renderFields(fields: Readonly<Record<string, string | undefined>>): string {
+  const known = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return `<dl>\n${known.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join('\n')}\n</dl>`;
+}
+
+function renderChanges({ matrix, samples }: RunReport): string {
   const changes = matrix.filter(({ from, to }) => from !== to);
   if (changes.length === 0) return '<p>No product gets another category.</p>';
-  const rows = changes.map(({ from, to, products, meanConfidence }) => {
-    const some = samples.find((sample) => sample.from === from && sample.to === to)?.products ?? [];
-    const names = some.map(({ productId, confidence, decidedBy }) => {
-      const who = decidedBy === undefined ? ratio(confidence) : `decided by ${decidedBy}`;
-      return `<li><code>${e(productId)}</code> ${e(who)}</li>`;
-    });
-    return `<tr><td>${e(from ?? NONE)} → ${e(to)}</td>${cell(number(products))}${cell(ratio(meanConfidence))}<td><ul>${names.join('')}</ul></td></tr>`;
+  const all = changes.reduce((sum, { products }) => sum + products, 0);
+  const pairs = changes.map(({ from, to, products, meanConfidence }) => {
+    const numbers = [formatNumber(products), formatShare(products, all), formatConfidence(meanConfidence)];
+    const sampled = samples.find((sample) => sample.from === from && sample.to === to)?.products ?? [];
+    const list = sampled.map((product) => `<li><code>${e(product.productId)}</code> ${describeAnswer(product)}</li>`);
+    const some = list.length === 0 ? '' : `\n<tr><td colspan="4"><ul>${list.join('')}</ul></td></tr>`;
+    return `<tbody class="pair">
+<tr><td>${categoryName(from)} → ${categoryName(to)}</td>${numbers.map(cell).join('')}</tr>${some}
+</tbody>`;
   });
-  const head = '<thead><tr><th>from → to</th><th>products</th><th>confidence</th><th>some of them</th></tr></thead>';
-  return scrolling(`${head}<tbody>${rows.join('')}</tbody>`);
+  const head = tableHead(['now → new'], ['products', 'of all changes', 'mean confidence']);
+  const largest = renderTable('The largest changes', head + pairs.slice(0, MOST_CHANGES).join('\n'));
+  const smaller = changes.slice(MOST_CHANGES);
+  if (smaller.length === 0) return largest;
+  const products = formatNumber(smaller.reduce((sum, change) => sum + change.products, 0));
+  return `${largest}
+<details><summary>${formatNumber(smaller.length)} smaller changes, of ${products} products together</summary>
+${renderTable('Smaller changes', head + pairs.slice(MOST_CHANGES).join('\n'))}
+</details>`;
 }
 
-function histogram(steps: readonly number[]): string {
-  const most = Math.max(1, ...steps);
-  const width = 100 / steps.length;
-  const label = (step: number) => (step / steps.length).toFixed(1);
-  const bars = steps.map((count, step) => {
-    const height = (100 * count) / most;
-    return `<rect x="${step * width + 0.5}%" y="${100 - height}%" width="${width - 1}%" height="${height}%"><title>${label(step)} to ${label(step + 1)}: ${number(count)}</title></rect>`;
-  });
-  const rows = steps.map(
-    (count, step) => `<tr><th scope="row">${label(step)} to ${label(step + 1)}</th>${cell(number(count))}</tr>`,
-  );
-  return `<svg class="bars" role="img" aria-label="Products by confidence; the table below has the numbers">${bars.join('')}</svg>
-<details><summary>The numbers</summary>${scrolling(`<thead><tr><th>confidence</th><th>products</th></tr></thead><tbody>${rows.join('')}</tbody>`)}</details>`;
+function describeAnswer({ confidence, decidedBy }: { confidence: number | null; decidedBy?: string }): string {
+  const decided = decidedBy === undefined ? [] : [`decided by ${e(decidedBy)}`];
+  return [...(confidence === null ? [] : [formatConfidence(confidence)]), ...decided].join(', ');
 }
 
-function reviewsOf({ reviewSamples }: RunReport): string {
-  if (reviewSamples.length === 0) return '<p>The model is sure of every product.</p>';
+function renderReviews({ counts, settings }: Run, { reviewSamples }: RunReport): string {
+  if (reviewSamples.length === 0) return '<p>There is nothing to review.</p>';
   const rows = reviewSamples.map(
     ({ productId, from, to, confidence }) =>
-      `<tr><td><code>${e(productId)}</code></td><td>${e(from ?? NONE)}</td><td>${e(to)}</td>${cell(ratio(confidence))}</tr>`,
+      `<tr><td><code>${e(productId)}</code></td><td>${categoryName(from)}</td><td>${categoryName(to)}</td>${cell(formatConfidence(confidence))}</tr>`,
   );
-  const head = '<thead><tr><th>product</th><th>has</th><th>proposed</th><th>confidence</th></tr></thead>';
-  return `<p>The least sure first.</p>${scrolling(`${head}<tbody>${rows.join('')}</tbody>`)}`;
+  const products = counts?.review === undefined ? '' : `: ${formatNumber(counts.review)} products`;
+  return `<p>Below a confidence of ${settings.reviewBelow}${products}. They stay as they are until a person decides, in
+<code>categorizer review list</code>. The least sure first:</p>
+${renderTable('Products to review', `${tableHead(['product', 'now', 'proposed'], ['confidence'])}<tbody>${rows.join('\n')}</tbody>`)}`;
 }
 
-function rejectsOf({ rejectedByCode, rejectSamples }: RunReport): string {
+function renderRejects({ rejectedByCode, rejectSamples }: RunReport): string {
   const codes = Object.entries(rejectedByCode);
   if (codes.length === 0) return '<p>No product was rejected.</p>';
-  const totals = codes.map(([code, count]) => `<li><code>${e(code)}</code> ${number(count)}</li>`);
-  const rows = rejectSamples.map(
-    ({ productId, code, message }) =>
-      `<tr><td><code>${e(productId ?? NONE)}</code></td><td>${e(code)}</td><td>${e(message)}</td></tr>`,
+  const explained = new Map<string, string>(Object.entries({ ...REJECT_CODES, ...ERROR_CODES }));
+  const totals = codes.map(
+    ([code, products]) =>
+      `<tr><td><code>${e(code)}</code></td><td>${e(explained.get(code) ?? '')}</td>${cell(formatNumber(products))}</tr>`,
   );
-  const head = '<thead><tr><th>product</th><th>code</th><th>why</th></tr></thead>';
-  return `<ul>${totals.join('')}</ul>${scrolling(`${head}<tbody>${rows.join('')}</tbody>`)}`;
+  const samples = rejectSamples.map(({ productId, code, message }) => {
+    const id = productId === null ? '<i>(none)</i>' : `<code>${e(productId)}</code>`;
+    return `<tr><td>${id}</td><td><code>${e(code)}</code></td><td class="text">${e(message)}</td></tr>`;
+  });
+  const byCode = `${tableHead(['code', 'what is wrong'], ['products'])}<tbody>${totals.join('\n')}</tbody>`;
+  const some = `${tableHead(['product', 'code', 'why'], [])}<tbody>${samples.join('\n')}</tbody>`;
+  return `${renderTable('Rejected products by code', byCode)}
+<p>Some of them:</p>
+${renderTable('Some of the rejected products', some)}`;
 }
 
-function factsOf({ name, model, createdAt, finishedAt, decidedBy, settings, revertedAt }: Run): string {
+function renderSettings(settings: RunSettings): string {
   const { source, maxChangeRatio, maxRejectRatio, minProducts, reviewBelow, full, dryRun, applySql } = settings;
-  const facts: Record<string, string | undefined> = {
-    schedule: name,
-    model: `${model.version}, sha256 ${model.sha256.slice(0, 12)}`,
-    begun: utc(createdAt),
-    ended: finishedAt && utc(finishedAt),
-    reverted: revertedAt && utc(revertedAt),
-    'decided by': decidedBy,
-    source: source.table ?? source.sql,
-    'what is looked at': full ? 'every product' : 'products whose input changed',
-    'dry run': dryRun ? 'yes' : undefined,
-    guards: `at most ${ratio(maxChangeRatio)} changed, at most ${ratio(maxRejectRatio)} rejected, at least ${number(minProducts)} products`,
-    'review below': ratio(reviewBelow),
-    'statement of the ERP': applySql,
-  };
-  const rows = Object.entries(facts)
-    .filter(([, fact]) => fact !== undefined)
-    .map(([what, fact]) => `<tr><th scope="row">${what}</th><td class="text">${e(fact ?? '')}</td></tr>`);
-  return scrolling(`<tbody>${rows.join('')}</tbody>`);
+  const from = source.table === undefined ? `<pre>${e(source.sql ?? '')}</pre>` : `<code>${e(source.table)}</code>`;
+  return renderFields({
+    source: from,
+    'present category': source.categoryColumn && `column <code>${e(source.categoryColumn)}</code>`,
+    'looked at': full ? 'every product (<code>--full</code>)' : 'products whose input changed',
+    'dry run': dryRun ? 'yes: it ends with this report' : 'no',
+    'held back': `when more than ${formatRatio(maxChangeRatio)} change, more than ${formatRatio(maxRejectRatio)} are rejected, or the source
+has fewer than ${formatNumber(minProducts)} products`,
+    'to review': `below a confidence of ${reviewBelow}`,
+    "the ERP's statement": applySql === undefined ? 'none' : `<pre>${e(applySql)}</pre>`,
+  });
 }
 
-function section(title: string, content: string): string {
-  return `<section><h2>${title}</h2>${content}</section>`;
+/** `2.5 %` */
+function formatRatio(ratio: number): string {
+  return `${Number((100 * ratio).toPrecision(6))} %`;
 }
 
-/** A wide table scrolls in its own place, not the page. */
-function scrolling(rows: string): string {
-  return `<div class="scroll"><table>${rows}</table></div>`;
-}
-
-function cell(text: string): string {
-  return `<td class="n">${text}</td>`;
-}
-
-function keyOf(from: string | null, to: string): string {
-  return JSON.stringify([from, to]);
-}
-
-function number(value: number | undefined): string {
-  return value === undefined ? '-' : value.toLocaleString('en-US');
-}
-
-function signed(value: number): string {
-  return value > 0 ? `+${number(value)}` : number(value);
-}
-
-function ratio(value: number | null): string {
-  return value === null ? '-' : String(Number(value.toFixed(3)));
-}
-
-function utc(date: Date): string {
-  return `${date.toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+function durationBetween(start: Date, end: Date): string {
+  const seconds = Math.round((end.getTime() - start.getTime()) / 1000);
+  const minutes = Math.floor(seconds / 60);
+  if (minutes === 0) return `${seconds} s`;
+  return minutes < 60 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
