@@ -99,7 +99,9 @@ describe.each(ALERTS.filter(({ alert }) => alert !== 'CategorizerWatchdog'))('th
 describe('the recording rules', () => {
   it('are named by level, metric and operations', () => {
     for (const { record } of RECORDINGS) {
-      expect(record).toMatch(/^(categorizer:threshold|job(_queue|_queue_state|_category)?:[a-z_]+):[a-z0-9_]+$/);
+      expect(record).toMatch(
+        /^(categorizer:threshold|job(_queue|_run|_queue_state|_run_state|_category)?:[a-z_]+):[a-z0-9_]+$/,
+      );
     }
   });
 
@@ -111,11 +113,20 @@ describe('the recording rules', () => {
     expect(asked).toEqual([]);
   });
 
-  it('take the greatest of the queue gauges, which are the same on every replica, and never look at one instance', () => {
+  it('take the greatest of the gauges that are the same on every replica, and never look at one instance', () => {
     for (const { expr } of RULES) {
-      if (/\bcategorizer_queue_\w+(\{[^}]*\})?\[/.test(expr)) expect(expr).toMatch(/^max by \(job, queue(, state)?\) /);
+      if (/(?<!:)\bcategorizer_(queue|run)_\w+(\{[^}]*\})?\[/.test(expr)) {
+        expect(expr).toMatch(/^max by \(job(, queue|, run)?(, state)?\) /);
+      }
       expect(expr).not.toContain('instance');
     }
+  });
+
+  it('look as far back for the night before as a night may take', () => {
+    const exprOf = (name: string) => RECORDINGS.find(({ record }) => record === name)?.expr;
+    const [, hours] =
+      exprOf('job_run:categorizer_run_due_timestamp_seconds:max_offset4h')?.match(/offset (\d+)h/) ?? [];
+    expect(exprOf('categorizer:threshold:overdue_seconds')).toBe(`vector(${3600 * Number(hours)})`);
   });
 });
 

@@ -142,7 +142,16 @@ describe('prometheus in docker-compose.yml', () => {
     for (const file of config.rule_files) expect(targets).toContain(folder + file.replace(folder, ''));
     const text = JSON.stringify([config.scrape_configs, config.alerting]);
     const found = [...text.matchAll(/"(?:names|targets)":\["([\w.-]+)/g)].map(([, name]) => name).sort();
-    expect(found).toEqual(['alertmanager', 'redis-exporter', 'worker']);
+    expect(found).toEqual(['alertmanager', 'redis-exporter', 'scheduler', 'worker']);
+    expect(names).toEqual(expect.arrayContaining(found));
+  });
+
+  it.each(['worker', 'scheduler'])('asks %s on the port that it listens on', (name) => {
+    const { dns_sd_configs: [target] = [] } = config.scrape_configs.find(
+      ({ job_name }: { job_name: string }) => job_name === `categorizer-${name}`,
+    );
+    const [port] = services[name].ports ?? [];
+    expect(target).toMatchObject({ names: [name], port: Number(port.split(':').at(-1)) });
   });
 
   it('asks for the Redis that the workers use', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError, configSchema, readConfig } from '../../src/config.ts';
+import { ConfigError, configSchema, readConfig, readDatabaseUrl } from '../../src/config.ts';
 
 function errorOf(environment: NodeJS.ProcessEnv): ConfigError {
   try {
@@ -18,7 +18,7 @@ function complaintsOf(environment: NodeJS.ProcessEnv): string[] {
 }
 
 describe('the configuration', () => {
-  it('has a default for everything that a worker needs', () => {
+  it('has a default for everything but the users of the dashboard and the database of recategorizations', () => {
     expect(readConfig({})).toEqual({
       REDIS_URL: 'redis://127.0.0.1:6379',
       QUEUE_PREFIX: '{categorizer}',
@@ -33,6 +33,8 @@ describe('the configuration', () => {
       HTTP_PORT: 8000,
       DASHBOARD_HOST: '127.0.0.1',
       DASHBOARD_PORT: 8001,
+      SCHEDULER_HOST: '127.0.0.1',
+      SCHEDULER_PORT: 8002,
       SHUTDOWN_TIMEOUT_MS: 20_000,
       LOG_LEVEL: 'info',
       OTEL_SERVICE_NAME: 'product-categorizer',
@@ -43,6 +45,14 @@ describe('the configuration', () => {
     expect(readConfig({}).OTEL_EXPORTER_OTLP_ENDPOINT).toBeUndefined();
     const endpoint = 'http://collector:4318';
     expect(readConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }).OTEL_EXPORTER_OTLP_ENDPOINT).toBe(endpoint);
+  });
+
+  it('names the variable where a command needs the database and none is set', () => {
+    expect(() => readDatabaseUrl(readConfig({}))).toThrow(
+      expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringMatching(/^DATABASE_URL is not set/) }),
+    );
+    const url = 'postgres://erp@db.internal/erp';
+    expect(readDatabaseUrl(readConfig({ DATABASE_URL: url }))).toBe(url);
   });
 
   it('takes an empty variable as one that is not set', () => {
@@ -67,6 +77,8 @@ describe('every setting', () => {
     { name: 'REDIS_URL', text: 'rediss://cache.internal' },
     { name: 'REDIS_URL', text: '/var/run/redis/redis.sock' },
     { name: 'QUEUE_PREFIX', text: '{shop-7}' },
+    { name: 'DATABASE_URL', text: 'postgres://erp:p%2Fss@db.internal:5433/erp?sslmode=require' },
+    { name: 'DATABASE_URL', text: 'postgresql:///erp?host=/var/run/postgresql' },
     { name: 'MODEL_PATH', text: '/models/a b/model.onnx' },
     { name: 'HTTP_HOST', text: '0.0.0.0' },
     { name: 'LOG_LEVEL', text: 'silent' },
@@ -84,6 +96,7 @@ describe('every setting', () => {
     { name: 'JOB_LOCK_MS', least: 500, most: 3_600_000 },
     { name: 'PAYLOAD_TTL_HOURS', least: 1, most: 8760 },
     { name: 'HTTP_PORT', least: 0, most: 65_535 },
+    { name: 'SCHEDULER_PORT', least: 0, most: 65_535 },
     { name: 'SHUTDOWN_TIMEOUT_MS', least: 100, most: 600_000 },
   ])('$name is a whole number from $least to $most', ({ name, least, most }) => {
     for (const value of [least, most]) expect(readConfig({ [name]: String(value) })).toMatchObject({ [name]: value });
@@ -122,6 +135,17 @@ describe('every setting', () => {
     expect(complaintsOf({ REDIS_URL: text })).toEqual(['REDIS_URL']);
   });
 
+  it.each([
+    'db.internal/erp',
+    'mysql://erp@db.internal/erp',
+    'postgres',
+    'postgres://erp:100%@db.internal/erp',
+    'postgres://erp:hidden/word@db.internal/erp',
+    'postgres://erp@db.internal:port/erp',
+  ])('DATABASE_URL may not be %s', (text) => {
+    expect(complaintsOf({ DATABASE_URL: text })).toEqual(['DATABASE_URL']);
+  });
+
   it.each(['collector:4318', 'grpc://collector:4317', '/v1/traces', 'http://'])(
     'OTEL_EXPORTER_OTLP_ENDPOINT may not be %s',
     (text) => {
@@ -139,6 +163,7 @@ describe('a bad configuration', () => {
   const everythingBad = {
     REDIS_URL: 'hidden-1',
     QUEUE_PREFIX: 'hidden-2'.repeat(20),
+    DATABASE_URL: 'hidden-13',
     PREDICTOR_THREADS: 'hidden-3',
     BATCH_MAX_ROWS: 'hidden-4',
     BATCH_MAX_WAIT_MS: 'hidden-5',
@@ -146,6 +171,7 @@ describe('a bad configuration', () => {
     JOB_LOCK_MS: 'hidden-7',
     PAYLOAD_TTL_HOURS: 'hidden-8',
     HTTP_PORT: 'hidden-9',
+    SCHEDULER_PORT: 'hidden-14',
     SHUTDOWN_TIMEOUT_MS: 'hidden-10',
     LOG_LEVEL: 'hidden-11',
     OTEL_EXPORTER_OTLP_ENDPOINT: 'hidden-12',
@@ -173,6 +199,13 @@ describe('a bad configuration', () => {
     const { message } = readError(url);
     expect(message).not.toMatch(/ses|ame/);
   });
+
+  it.each(['mysql://erp:sesame@db.internal/erp', 'postgres://erp:ses/ame@db.internal/erp', 'erp:sesame@db.internal'])(
+    'does not show the password of a database URL such as %s',
+    (url) => {
+      expect(errorOf({ DATABASE_URL: url }).message).not.toMatch(/ses|ame@/);
+    },
+  );
 
   function readError(url: string): Error {
     return errorOf({ REDIS_URL: url, OTEL_EXPORTER_OTLP_ENDPOINT: `ftp://user:sesame@collector` });

@@ -18,7 +18,7 @@ import {
 } from 'dockerfile-ast';
 import { validate } from 'dockerfile-utils';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { configSchema, readConfig } from '../../src/config.ts';
+import { configSchema, readConfig, readDatabaseUrl } from '../../src/config.ts';
 import { containerEnvironment, readCompose } from '../support/compose-file.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -187,6 +187,15 @@ describe('the image of the worker', () => {
     expect(context).toEqual(expect.arrayContaining(['model/model.onnx', 'model/manifest.json', 'model/golden.json']));
   });
 
+  it('has the migrations where the package has them: beside dist', () => {
+    const folder = posix.join(worker.values('WORKDIR')[0], 'migrations');
+    expect(worker.taken).toContainEqual(['build', folder, 'migrations']);
+    expect(JSON.parse(read('package.json')).files).toContain('migrations');
+    const migrations = listFiles('migrations');
+    expect(migrations).not.toEqual([]);
+    expect(context).toEqual(expect.arrayContaining(migrations));
+  });
+
   describe.skipIf(process.platform === 'win32')('without the binaries of other platforms', () => {
     let folder: string;
     beforeEach(() => {
@@ -274,7 +283,11 @@ describe('.dockerignore', () => {
 });
 
 const compose = readCompose();
-const { redis, worker: workerService, trainer: trainerService } = compose.services;
+const { redis, worker: workerService, trainer: trainerService, scheduler, migrate } = compose.services;
+/** Settings of the worker that its image makes. */
+const decided = ['HTTP_HOST', 'HTTP_PORT', 'MODEL_PATH'];
+/** No settings of ours. */
+const sampling = ['OTEL_TRACES_SAMPLER', 'OTEL_TRACES_SAMPLER_ARG'];
 const longRunning = Object.entries(compose.services).filter(([, { profiles }]) => profiles === undefined);
 
 describe('docker-compose.yml', () => {
@@ -296,6 +309,12 @@ describe('docker-compose.yml', () => {
   it('starts Redis and the worker; all else only when asked for', () => {
     expect(longRunning.map(([name]) => name)).toEqual(['redis', 'worker']);
     expect(trainerService.profiles).toEqual(['train']);
+    for (const service of [migrate, scheduler]) expect(service.profiles).toEqual(['nightly']);
+  });
+
+  it('passes every setting on to a service, but for those that the container decides', () => {
+    const passed = Object.values(compose.services).flatMap(({ environment }) => Object.keys(environment ?? {}));
+    expect([...passed, ...decided]).toEqual(expect.arrayContaining(Object.keys(configSchema.shape)));
   });
 
   it('takes images that it does not build by an exact version', () => {
@@ -313,11 +332,14 @@ describe('docker-compose.yml', () => {
     for (const port of service.ports ?? []) expect(port).toMatch(/^127\.0\.0\.1:/);
   });
 
-  it.each(longRunning)('asks after the health of %s, starts it again, and gives it time to stop', (_, service) => {
-    expect(service.healthcheck?.test[0]).toBe('CMD');
-    expect(service.restart).toBe('unless-stopped');
-    expect(service.stop_grace_period).toMatch(/^\d+s$/);
-  });
+  it.each([...longRunning, ['scheduler', scheduler] as const])(
+    'asks after the health of %s, starts it again, and gives it time to stop',
+    (_, service) => {
+      expect(service.healthcheck?.test[0]).toBe('CMD');
+      expect(service.restart).toBe('unless-stopped');
+      expect(service.stop_grace_period).toMatch(/^\d+s$/);
+    },
+  );
 
   describe('redis', () => {
     const options = new Map((redis.command ?? []).slice(1).map((word, at, words) => [word, words[at + 1]]));
@@ -346,12 +368,10 @@ describe('docker-compose.yml', () => {
       expect(new URL(configOf({}).REDIS_URL).hostname).toBe('redis');
     });
 
-    it("passes every setting on, but for those that the container decides, and OpenTelemetry's own for sampling", () => {
-      const decided = ['HTTP_HOST', 'HTTP_PORT', 'MODEL_PATH'];
+    it("gets no setting of the dashboard's or the scheduler's, and OpenTelemetry's own for sampling", () => {
       const names = Object.keys(configSchema.shape).filter(
-        (name) => !decided.includes(name) && !name.startsWith('DASHBOARD_'),
+        (name) => !decided.includes(name) && !/^(DASHBOARD|SCHEDULER|DATABASE)_/.test(name),
       );
-      const sampling = ['OTEL_TRACES_SAMPLER', 'OTEL_TRACES_SAMPLER_ARG'];
       expect(Object.keys(workerService.environment ?? {}).sort()).toEqual([...names, ...sampling].sort());
     });
 
@@ -384,6 +404,54 @@ describe('docker-compose.yml', () => {
     }
   });
 
+  describe('scheduler', () => {
+    const configOf = (environment: Record<string, string>) =>
+      readConfig(containerEnvironment('scheduler', environment));
+
+    it('runs a command of the image of the worker, with the same model, when the tables are made', () => {
+      const { image, build, volumes } = workerService;
+      expect(scheduler).toMatchObject({ image, build, volumes, command: ['scheduler'] });
+      expect(migrate).toMatchObject({ image, build, command: ['db', 'migrate'], restart: 'no' });
+      expect(scheduler.depends_on).toEqual({
+        redis: { condition: 'service_healthy' },
+        migrate: { condition: 'service_completed_successfully' },
+      });
+    });
+
+    it('gets the settings that it uses, and none of how a worker categorizes', () => {
+      const names = Object.keys(configSchema.shape).filter(
+        (name) => !decided.includes(name) && !/^(DASHBOARD|BATCH|PREDICTOR|WORKER)_/.test(name),
+      );
+      expect(Object.keys(scheduler.environment ?? {}).sort()).toEqual([...names, ...sampling].sort());
+    });
+
+    it.each(['scheduler', 'migrate'])(
+      'has no database of its own: %s ends without DATABASE_URL and names it',
+      (name) => {
+        const readUrl = (environment: Record<string, string>) =>
+          readDatabaseUrl(readConfig(containerEnvironment(name, environment)));
+        expect(() => readUrl({})).toThrow(/^DATABASE_URL is not set/);
+        const url = 'postgres://erp@host.docker.internal/erp';
+        expect(readUrl({ DATABASE_URL: url })).toBe(url);
+        expect(compose.services[name].extra_hosts).toEqual(['host.docker.internal:host-gateway']);
+      },
+    );
+
+    it('uses the Redis of the workers, and listens inside on one port, whatever the port outside', () => {
+      const environment = { SCHEDULER_PORT: '9002', SCHEDULER_HOST: '127.0.0.1', REDIS_URL: 'redis://127.0.0.1:6379' };
+      const { SCHEDULER_PORT, SCHEDULER_HOST, REDIS_URL } = configOf(environment);
+      expect([SCHEDULER_HOST, REDIS_URL]).toEqual(['0.0.0.0', 'redis://redis:6379']);
+      expect(readCompose(environment).services.scheduler.ports).toEqual([`127.0.0.1:9002:${SCHEDULER_PORT}`]);
+      const elsewhere = { WORKER_REDIS_URL: 'redis://:secret@queue.internal:6379' };
+      expect(configOf(elsewhere).REDIS_URL).toBe(elsewhere.WORKER_REDIS_URL);
+    });
+
+    it('has longer to stop than it takes at most', () => {
+      const seconds = Number.parseInt(scheduler.stop_grace_period ?? '', 10);
+      expect(seconds * 1000).toBeGreaterThan(DEFAULTS.SHUTDOWN_TIMEOUT_MS);
+    });
+  });
+
   describe('trainer', () => {
     it('writes the model where the worker reads it, as the owner of the folder', () => {
       const [model] = trainerService.volumes ?? [];
@@ -392,7 +460,7 @@ describe('docker-compose.yml', () => {
       expect(trainerService.user).toBe('1000:1000');
       const { services } = readCompose({ MODEL_UID: '1234', MODEL_GID: '5678', MODEL_DIR: '/srv/model' });
       expect(services.trainer.user).toBe('1234:5678');
-      for (const { volumes } of [services.trainer, services.worker]) {
+      for (const { volumes } of [services.trainer, services.worker, services.scheduler]) {
         expect(volumes?.[0]).toMatchObject({ source: '/srv/model' });
       }
     });
@@ -406,7 +474,8 @@ describe('docker-compose.yml', () => {
 describe('the health check', () => {
   const checks: [string, string, string[]][] = [
     ['of the image', '/healthz', JSON.parse(/CMD (\[.*\])/.exec(worker.values('HEALTHCHECK')[0])?.[1] ?? '[]')],
-    ['of docker-compose.yml', '/readyz', workerService.healthcheck?.test.slice(1) ?? []],
+    ['of the worker in docker-compose.yml', '/readyz', workerService.healthcheck?.test.slice(1) ?? []],
+    ['of the scheduler in docker-compose.yml', '/readyz', scheduler.healthcheck?.test.slice(1) ?? []],
   ];
 
   describe.each(checks)('%s', (_, route, [command, ...words]) => {
@@ -425,9 +494,9 @@ describe('the health check', () => {
       return { code, asked };
     }
 
-    /** Only the default port is written in the one of docker-compose.yml; the image's takes HTTP_PORT. */
+    /** The ports are written in those of docker-compose.yml; the image's takes HTTP_PORT. */
     function run(port: number): Promise<number> {
-      const args = words.map((word) => word.replace('127.0.0.1:8000', `127.0.0.1:${port}`));
+      const args = words.map((word) => word.replace(/127\.0\.0\.1:\d+/, `127.0.0.1:${port}`));
       const env = { ...process.env, HTTP_PORT: String(port) };
       return new Promise((done) => {
         const child = execFile(process.execPath, args, { env, timeout: 20_000 }, () => done(child.exitCode ?? -1));

@@ -2,10 +2,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { configSchema } from '../../src/config.ts';
+import { RUN_STATES } from '../../src/domain/run.ts';
 
 const ROOT = new URL('../../', import.meta.url);
 const FOLDER = 'deploy/grafana/dashboards/';
 const RULES = 'deploy/prometheus/categorizer.rules.yml';
+/** Asks the schedulers; all others ask the workers. */
+const RUNS = 'runs.json';
 const read = (path: string) => readFileSync(new URL(path, ROOT), 'utf8');
 
 interface Target {
@@ -30,7 +33,12 @@ interface Panel {
   datasource: { type: string; uid: string };
   targets: Target[];
   fieldConfig: {
-    defaults: { unit?: string; color?: { mode: string }; thresholds?: { steps: Threshold[] } };
+    defaults: {
+      unit?: string;
+      color?: { mode: string };
+      thresholds?: { steps: Threshold[] };
+      mappings?: { options: Record<string, { text?: string }> }[];
+    };
     overrides: { matcher: { id: string; options: string }; properties: { id: string; value: unknown }[] }[];
   };
 }
@@ -75,16 +83,17 @@ const thresholds = new Map<string, number>(
 );
 
 describe('the dashboards', () => {
-  it('are three, each with a uid of its own', () => {
-    expect(dashboards.map(({ file }) => file)).toEqual(['batching.json', 'model.json', 'overview.json']);
+  it('are four, each with a uid of its own', () => {
+    expect(dashboards.map(({ file }) => file)).toEqual(['batching.json', 'model.json', 'overview.json', RUNS]);
     expect(new Set(dashboards.map(({ uid }) => uid)).size).toBe(dashboards.length);
     for (const { file, uid } of dashboards) expect(uid).toBe(`categorizer-${file.replace('.json', '')}`);
   });
 
   it.each(dashboards)(
-    'open $file with the last six hours, refreshed every 30 s, in the last schema of its kind',
+    'open $file with the last six hours, or nights, refreshed every 30 s, in the last schema of its kind',
     (board) => {
-      expect(board).toMatchObject({ time: { from: 'now-6h', to: 'now' }, refresh: '30s', schemaVersion: 42 });
+      const from = board.file === RUNS ? 'now-7d' : 'now-6h';
+      expect(board).toMatchObject({ time: { from, to: 'now' }, refresh: '30s', schemaVersion: 42 });
       expect(board.description).toMatch(/\.$/);
     },
   );
@@ -108,15 +117,20 @@ describe('the dashboards', () => {
     expect([...new Set(used)].sort()).toEqual(templating.list.map(({ name }) => name).sort());
   });
 
-  it.each(dashboards)('take in $file any Prometheus and any scrape job', ({ templating, annotations, panels }) => {
-    expect(templating.list[0]).toMatchObject({ name: 'datasource', type: 'datasource', query: 'prometheus' });
-    expect(templating.list[1]).toMatchObject({ name: 'job', current: { value: 'categorizer-worker' } });
-    for (const panel of panels) {
-      expect(panel.datasource).toEqual(PROMETHEUS);
-      for (const { datasource } of panel.targets) expect(datasource).toEqual(PROMETHEUS);
-    }
-    for (const { expr, datasource } of annotations.list) if (expr) expect(datasource).toEqual(PROMETHEUS);
-  });
+  it.each(dashboards)(
+    'take in $file any Prometheus and any scrape job',
+    ({ file, templating, annotations, panels }) => {
+      expect(templating.list[0]).toMatchObject({ name: 'datasource', type: 'datasource', query: 'prometheus' });
+      // By another name, as a link takes what was chosen along to the other dashboards.
+      const [name, value] = file === RUNS ? ['scheduler', 'categorizer-scheduler'] : ['job', 'categorizer-worker'];
+      expect(templating.list[1]).toMatchObject({ name, current: { value } });
+      for (const panel of panels) {
+        expect(panel.datasource).toEqual(PROMETHEUS);
+        for (const { datasource } of panel.targets) expect(datasource).toEqual(PROMETHEUS);
+      }
+      for (const { expr, datasource } of annotations.list) if (expr) expect(datasource).toEqual(PROMETHEUS);
+    },
+  );
 
   it('start with the queue of the jobs, and with the largest batch that a worker makes by default', () => {
     const variables = dashboards.flatMap(({ templating }) => templating.list);
@@ -173,9 +187,9 @@ describe('a query', () => {
       expect(range).toBe('$__rate_interval');
   });
 
-  it('takes the largest of a gauge that every worker exports alike, and the sum of counters', () => {
+  it('takes the largest of a gauge that every replica exports alike, and the sum of counters', () => {
     const all = queries.map(({ expr }) => expr).join('\n');
-    const gauges = /(max by \([\w, ]+\) \()?(?<![:\w])categorizer_queue_\w+/g;
+    const gauges = /(max by \([\w, ]+\) \()?(?<![:\w])categorizer_(?:queue|run)_\w+(?<!_total)(?!\w)/g;
     const ranges = /(sum(?: by \([\w, ]+\) | ?)\()?\b(?:rate|increase)\(/g;
     for (const pattern of [gauges, ranges]) {
       const found = [...all.matchAll(pattern)];
@@ -184,11 +198,28 @@ describe('a query', () => {
     }
   });
 
-  it('asks for one scrape job wherever it asks the workers', () => {
-    const all = queries.map(({ expr }) => expr).join('\n');
+  it.each(dashboards)('asks for one scrape job wherever $file asks the program', ({ file, panels }) => {
+    const asked = panels.flatMap(({ targets }) => targets.map(({ expr }) => expr));
+    const all = asked.join('\n');
     const selectors = [...all.matchAll(/(?<![\w:])(?:\w+:)?(?:categorizer|nodejs|process)_[\w:]+(\{[^}]*\})?/g)];
-    expect(selectors.length).toBeGreaterThan(queries.length / 2);
-    expect(selectors.filter(([, labels]) => !labels?.includes('job="$job"')).map(([text]) => text)).toEqual([]);
+    expect(selectors.length).toBeGreaterThan(asked.length / 2);
+    const job = file === RUNS ? 'job="$scheduler"' : 'job="$job"';
+    expect(selectors.filter(([, labels]) => !labels?.includes(job)).map(([text]) => text)).toEqual([]);
+  });
+
+  it('asks for the chosen runs wherever it asks for runs', () => {
+    const selectors = queries.flatMap(({ expr }) => [...expr.matchAll(/(?<![\w:])categorizer_run_\w+(\{[^}]*\})?/g)]);
+    expect(selectors).not.toEqual([]);
+    expect(selectors.filter(([, labels]) => !labels?.includes('run=~"$run"')).map(([text]) => text)).toEqual([]);
+  });
+
+  it('has every state of a run, each with its name', () => {
+    const [timeline] = panels.filter(({ type }) => type === 'state-timeline');
+    const { mappings } = timeline.fieldConfig.defaults;
+    const names = Object.entries(mappings?.[0].options ?? {}).map(([value, { text }]) => [Number(value), text]);
+    const asked = [...timeline.targets[0].expr.matchAll(/(\d) \* \(max [^}]*state="(\w+)"/g)];
+    expect(asked.map(([, value, state]) => [Number(value), state])).toEqual(names);
+    expect(names.map(([, state]) => state)).toEqual(RUN_STATES);
   });
 });
 
@@ -201,6 +232,8 @@ describe('a colour', () => {
     ['overview.json', 'Queue lag', thresholdOf('lag_seconds')],
     ['overview.json', 'Time to drain', thresholdOf('drain_seconds')],
     ['overview.json', 'Jobs failed, last hour', burning],
+    [RUNS, 'Due and not done', thresholdOf('overdue_seconds')],
+    [RUNS, 'Waits for approval', thresholdOf('approval_seconds')],
     ['model.json', 'Drift (PSI)', thresholdOf('category_mix_psi')],
     ['model.json', 'Low confidence, last hour', unsure],
   ])('turns red in %s on %s where the alert begins, at %d', (file, title, expected) => {

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ScaledObject } from '@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject';
 import { PrometheusRule } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PrometheusRule';
@@ -13,17 +14,21 @@ import { type INetworkPolicy, NetworkPolicy } from 'kubernetes-models/networking
 import { type IPodDisruptionBudget, PodDisruptionBudget } from 'kubernetes-models/policy/v1';
 import { type IService, Namespace, Service } from 'kubernetes-models/v1';
 import { describe, expect, it } from 'vitest';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { configSchema, readConfig } from '../../src/config.ts';
 import { PRODUCT_QUEUE } from '../../src/contract/index.ts';
 import { createMetrics } from '../../src/observability/metrics.ts';
 import {
+  baseManifests,
   deployments,
   K8S_FOLDER,
   kustomization,
   manifestOf,
   manifests,
   manifestsOf,
+  NIGHTLY,
+  nightly,
+  nightlyManifests,
   parseManifests,
   settings,
 } from '../support/k8s-manifests.ts';
@@ -31,6 +36,7 @@ import { checkPromql, type Series, seriesOf } from '../support/promql.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const worker = deployments.find(({ name }) => name === 'categorizer-worker');
+const scheduler = deployments.find(({ name }) => name === 'categorizer-scheduler');
 
 const SCHEMAS = {
   Namespace,
@@ -45,10 +51,12 @@ const SCHEMAS = {
 const isKnown = (kind: string): kind is keyof typeof SCHEMAS => kind in SCHEMAS;
 
 describe('the kustomization', () => {
-  it('lists every file of its folder and nothing else', () => {
-    const listed = ['kustomization.yaml', ...kustomization.resources];
+  it('lists every file of its folder and nothing else, and so does what is added for the nights', () => {
+    const listed = ['kustomization.yaml', NIGHTLY, ...kustomization.resources];
     for (const { envs } of kustomization.configMapGenerator) listed.push(...envs);
     expect(listed.sort()).toEqual(readdirSync(K8S_FOLDER).sort());
+    const added = ['kustomization.yaml', ...nightly.resources];
+    expect(added.sort()).toEqual(readdirSync(join(K8S_FOLDER, NIGHTLY)).sort());
   });
 
   it.each(manifests.map((manifest) => [manifest.kind, manifest.metadata.name, manifest] as const))(
@@ -62,14 +70,45 @@ describe('the kustomization', () => {
 
   it('pins the image of every container to the version of this package', () => {
     const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-    const tags = new Map(kustomization.images.map(({ name, newTag }) => [name, newTag]));
-    expect(deployments.map(({ container }) => tags.get(container.image ?? ''))).toEqual([version, version]);
+    const images = deployments.flatMap(({ container, pod }) =>
+      [container, ...(pod.initContainers ?? [])].map(({ image }) => image),
+    );
+    expect(images).toHaveLength(4);
+    for (const { images: tags } of [kustomization, nightly]) {
+      expect(tags).toEqual([{ name: images[0], newTag: version }]);
+    }
+    expect(new Set(images).size).toBe(1);
   });
 
-  it.skipIf(spawnSync('kubectl', ['kustomize', '--help']).status !== 0)('is built by kubectl without a warning', () => {
-    const { status, stdout, stderr } = spawnSync('kubectl', ['kustomize', K8S_FOLDER], { encoding: 'utf8' });
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(parseManifests(stdout)).toHaveLength(manifests.length + kustomization.configMapGenerator.length);
+  it('leaves what needs a database to an overlay', () => {
+    expect(JSON.stringify(baseManifests)).not.toContain('DATABASE_URL');
+    expect(JSON.stringify(nightlyManifests)).toContain('DATABASE_URL');
+  });
+
+  describe.skipIf(spawnSync('kubectl', ['kustomize', '--help']).status !== 0)('is built by kubectl', () => {
+    const build = (folder: string) => spawnSync('kubectl', ['kustomize', folder], { encoding: 'utf8' });
+
+    it('without a warning', () => {
+      const { status, stdout, stderr } = build(K8S_FOLDER);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      expect(parseManifests(stdout)).toHaveLength(baseManifests.length + kustomization.configMapGenerator.length);
+    });
+
+    it('in an overlay with the nights, whose pods take their settings and their image from the base', () => {
+      // A kustomization names others by relative paths.
+      const folder = mkdtempSync(join(tmpdir(), 'overlay-'));
+      const base = relative(folder, K8S_FOLDER);
+      const images = [{ name: 'product-categorizer-worker', newName: 'registry.example/worker', newTag: '9' }];
+      const overlay = { resources: [base], components: [join(base, NIGHTLY)], images };
+      writeFileSync(join(folder, 'kustomization.yaml'), stringify(overlay));
+      const { status, stdout, stderr } = build(folder);
+      rmSync(folder, { recursive: true });
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      expect(parseManifests(stdout)).toHaveLength(manifests.length + kustomization.configMapGenerator.length);
+      const taken = (pattern: RegExp) => [...stdout.matchAll(pattern)].map(([, text]) => text);
+      expect(new Set(taken(/image: (.+)/g))).toEqual(new Set(['registry.example/worker:9']));
+      expect(new Set(taken(/name: (categorizer-settings.*)/g)).size).toBe(1);
+    });
   });
 });
 
@@ -87,7 +126,7 @@ describe.each(deployments)('the pods of $name', ({ deployment, labels, pod, cont
     const probes = [container.startupProbe, container.livenessProbe, container.readinessProbe];
     expect(probes.map((probe) => probe?.httpGet?.port)).toEqual([name, name, name]);
     const values = new Map(container.env?.map((variable) => [variable.name, variable.value]));
-    const kind = container.args?.[0] === 'dashboard' ? 'DASHBOARD' : 'HTTP';
+    const kind = { dashboard: 'DASHBOARD', scheduler: 'SCHEDULER', worker: 'HTTP' }[container.args?.[0] ?? ''];
     expect(values.get(`${kind}_PORT`)).toBe(String(containerPort));
     expect(values.get(`${kind}_HOST`)).toBe('0.0.0.0');
   });
@@ -163,27 +202,61 @@ describe('the workers', () => {
   });
 });
 
+describe('the scheduler', () => {
+  it('is ready when Redis and PostgreSQL answer', () => {
+    expect(scheduler?.container.readinessProbe?.httpGet?.path).toBe('/readyz');
+  });
+
+  it('starts when the tables are made, by the same image with no more rights', () => {
+    const [migrate, ...others] = scheduler?.pod.initContainers ?? [];
+    const { image, securityContext, env = [] } = scheduler?.container ?? {};
+    expect(others).toEqual([]);
+    expect(migrate).toMatchObject({ image, securityContext, args: ['db', 'migrate'] });
+    expect(migrate.env).toEqual(env.filter(({ name }) => name === 'DATABASE_URL'));
+    expect(migrate.resources?.limits).toEqual({ cpu: expect.any(String), memory: expect.any(String) });
+  });
+
+  it('alone knows the database', () => {
+    const knowing = deployments.filter(({ deployment }) => JSON.stringify(deployment).includes('DATABASE_URL'));
+    expect(knowing.map(({ name }) => name)).toEqual(['categorizer-scheduler']);
+  });
+});
+
 describe('the network policies', () => {
-  const policies = manifestsOf<INetworkPolicy>('NetworkPolicy').map(({ spec }) => spec);
+  const policies = manifestsOf<INetworkPolicy>('NetworkPolicy');
+  const PROMETHEUS = [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }];
+
+  /** What the policies that select these pods allow together. */
+  function allowed(labels: Readonly<Record<string, string>>) {
+    const name = labels['app.kubernetes.io/name'];
+    const selecting = policies.filter(({ spec }) => JSON.stringify(spec?.podSelector).includes(`"${name}"`));
+    const rules = (direction: 'ingress' | 'egress') => selecting.flatMap(({ spec }) => spec?.[direction] ?? []);
+    const ports = rules('egress').flatMap((rule) => rule.ports ?? []);
+    return { ingress: rules('ingress'), egress: ports.map(({ port, protocol }) => `${port} ${protocol}`).sort() };
+  }
 
   it('deny what no other policy allows', () => {
-    expect(policies[0]).toEqual({ podSelector: {}, policyTypes: ['Ingress', 'Egress'] });
+    expect(policies[0].spec).toEqual({ podSelector: {}, policyTypes: ['Ingress', 'Egress'] });
   });
 
-  it('let in the namespace of Prometheus alone, on the port of the metrics', () => {
-    const rules = policies.flatMap((spec) => spec?.ingress ?? []);
-    const from = [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }];
-    expect(rules).toEqual([{ from, ports: [{ port: worker?.container.ports?.[0].containerPort, protocol: 'TCP' }] }]);
+  it.each([
+    ['worker', worker],
+    ['scheduler', scheduler],
+  ])('let to the %s the namespace of Prometheus alone, on the port of the metrics', (_, pods) => {
+    const ports = [{ port: pods?.container.ports?.[0].containerPort, protocol: 'TCP' }];
+    expect(allowed(pods?.labels ?? {}).ingress).toEqual([{ from: PROMETHEUS, ports }]);
   });
 
-  it('let out to DNS, Redis and the collector of traces', () => {
-    const ports = policies.flatMap((spec) => spec?.egress ?? []).flatMap((rule) => rule.ports ?? []);
-    expect(ports.map(({ port, protocol }) => `${port} ${protocol}`)).toEqual([
-      '53 UDP',
-      '53 TCP',
-      '6379 TCP',
-      '4318 TCP',
-    ]);
+  it('let nobody to the dashboard', () => {
+    expect(allowed({ 'app.kubernetes.io/name': 'categorizer-dashboard' }).ingress).toEqual([]);
+  });
+
+  it.each([
+    ['categorizer-dashboard', ['53 TCP', '53 UDP', '6379 TCP']],
+    ['categorizer-worker', ['4318 TCP', '53 TCP', '53 UDP', '6379 TCP']],
+    ['categorizer-scheduler', ['4318 TCP', '53 TCP', '53 UDP', '5432 TCP', '6379 TCP']],
+  ])('let %s out to what it needs', (name, ports) => {
+    expect(allowed({ 'app.kubernetes.io/name': name }).egress).toEqual(ports);
   });
 });
 
@@ -219,10 +292,11 @@ describe('scaling and monitoring', () => {
     }
   });
 
-  it('scrapes the workers under the job name that rules and queries expect', () => {
-    const { spec } = manifestOf<IServiceMonitor>('ServiceMonitor', JOB);
-    const service = manifestOf<IService>('Service', JOB);
-    expect(service.metadata.labels?.[spec.jobLabel ?? '']).toBe(JOB);
+  it.each([JOB, 'categorizer-scheduler'])('scrapes %s under the job name that rules and queries expect', (job) => {
+    const { spec } = manifestOf<IServiceMonitor>('ServiceMonitor', job);
+    const service = manifestOf<IService>('Service', job);
+    expect(service.metadata.labels?.[spec.jobLabel ?? '']).toBe(job);
+    expect(service.spec).toMatchObject({ clusterIP: 'None', publishNotReadyAddresses: true });
     expect(service.metadata.labels).toMatchObject(spec.selector.matchLabels ?? { none: '' });
     expect(spec.endpoints).toMatchObject([{ port: service.spec?.ports?.[0].name, path: '/metrics' }]);
   });
