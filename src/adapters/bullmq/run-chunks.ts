@@ -47,9 +47,10 @@ export function createRunChunks(options: {
     for (const number of numbers) {
       const job = await resultJob(runId, number);
       if (!job) continue;
-      await askRedis(() => job.remove());
       const payload: unknown = job.data?.payload;
+      // In this order: killed in between, the next call finds the job, and with it what is left.
       if (typeof payload === 'string') await askRedis(() => payloads.remove([payload]));
+      await askRedis(() => job.remove());
     }
   }
 
