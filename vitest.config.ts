@@ -2,24 +2,33 @@ import { defineConfig } from 'vitest/config';
 
 const slow = { testTimeout: 60_000, hookTimeout: 60_000 };
 
+/** Loading the modules takes longer than most tests: files share them, and who changes something global puts it back. */
+const shared = { isolate: false };
+
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts'] } },
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts'], ...shared } },
       {
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
           globalSetup: ['test/support/global-redis.ts', 'test/support/global-postgres.ts'],
           ...slow,
+          ...shared,
         },
       },
       {
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          globalSetup: ['test/support/global-build.ts', 'test/support/global-redis.ts', 'test/support/global-postgres.ts'],
+          globalSetup: [
+            'test/support/global-build.ts',
+            'test/support/global-redis.ts',
+            'test/support/global-postgres.ts',
+          ],
           ...slow,
+          ...shared,
         },
       },
       {

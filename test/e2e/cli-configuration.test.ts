@@ -8,20 +8,20 @@ import { makeProducts, toCsv } from '../support/products.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 const SECRET = 'geheim';
+const CATALOGUE = toCsv(makeProducts(3));
 let workspace: Workspace;
-let catalogue: string;
 
 beforeAll(async () => {
   workspace = await createWorkspace();
-  catalogue = await workspace.write('catalogue.csv', toCsv(makeProducts(3)));
+  await workspace.write('catalogue.csv', CATALOGUE);
 });
 afterAll(() => workspace.remove());
 
 /** The paths are known only when the tests run. */
-function commandOf(line: string): string[] {
+function commandOf(line: string, { path } = workspace): string[] {
   const paths = new Map([
-    ['CATALOGUE', catalogue],
-    ['OUT', workspace.path('out.csv')],
+    ['CATALOGUE', path('catalogue.csv')],
+    ['OUT', path('out.csv')],
   ]);
   return line.split(' ').map((word) => paths.get(word) ?? word);
 }
@@ -36,7 +36,41 @@ const NEED_REDIS = [
   'queue retry-failed',
 ];
 
-describe('bad configuration', () => {
+// Everything here runs side by side with the first of these tests, which waits for a command that gives up.
+describe.concurrent('something that takes connections and never answers', () => {
+  /** Gives that and a command to a test; both end with it. */
+  async function withCommand(test: (cli: LiveCli, sockets: readonly Socket[]) => Promise<void>): Promise<void> {
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => sockets.push(socket));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const address = server.address();
+    const port = address !== null && typeof address === 'object' ? address.port : 0;
+    const cli = startLive(['queue', 'status'], { REDIS_URL: `redis://127.0.0.1:${port}` });
+    try {
+      await test(cli, sockets);
+    } finally {
+      cli.kill('SIGKILL');
+      await cli.ended;
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    }
+  }
+
+  it('is given up on with REDIS_UNAVAILABLE', () =>
+    withCommand(async (cli) => {
+      await expect.poll(cli.exit, { timeout: 25_000 }).toEqual({ code: 1, signal: null });
+      expect(cli.stderr()).toMatch(/^REDIS_UNAVAILABLE: /);
+    }));
+
+  it('does not keep a command from ending at the first SIGINT', () =>
+    withCommand(async (cli, sockets) => {
+      await expect.poll(() => sockets.length, PATIENCE).toBeGreaterThan(0);
+      cli.kill('SIGINT');
+      await expect.poll(cli.exit, { timeout: 5_000 }).toEqual({ code: 130, signal: null });
+    }));
+});
+
+describe.concurrent('bad configuration', () => {
   const env = {
     REDIS_URL: `http://user:${SECRET}@queue.internal`,
     HTTP_PORT: '65536',
@@ -45,21 +79,16 @@ describe('bad configuration', () => {
     OTEL_EXPORTER_OTLP_ENDPOINT: `ftp://user:${SECRET}@traces.internal`,
   };
 
-  it.concurrent.each(['worker', ...WITHOUT_REDIS, ...NEED_REDIS])(
-    'of %s ends with 78 and lists all at once',
-    async (line) => {
-      const { code, stdout, stderr } = await runCli(commandOf(line), { env });
-      expect(stdout).toBe('');
-      expect(stderr).toMatch(/^CONFIG_INVALID: /);
-      expect([...stderr.matchAll(/^ {2}([A-Z_]+): ./gm)].map(([, name]) => name).sort()).toEqual(
-        Object.keys(env).sort(),
-      );
-      expect(stderr).not.toContain(SECRET);
-      expect(code).toBe(78);
-    },
-  );
+  it.each(['worker', ...WITHOUT_REDIS, ...NEED_REDIS])('of %s ends with 78 and lists all at once', async (line) => {
+    const { code, stdout, stderr } = await runCli(commandOf(line), { env });
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^CONFIG_INVALID: /);
+    expect([...stderr.matchAll(/^ {2}([A-Z_]+): ./gm)].map(([, name]) => name).sort()).toEqual(Object.keys(env).sort());
+    expect(stderr).not.toContain(SECRET);
+    expect(code).toBe(78);
+  });
 
-  it.concurrent.each([
+  it.each([
     ['a slash in the password', `redis://:${SECRET}/x@127.0.0.1:6379`],
     ['a hash in the password', `redis://:${SECRET}#x@127.0.0.1:6379`],
     ['a port that is none', `redis://:${SECRET}@127.0.0.1:99999`],
@@ -73,35 +102,37 @@ describe('bad configuration', () => {
   });
 });
 
-describe('without Redis', () => {
+describe.concurrent('without Redis', () => {
   // Nothing listens on port 1.
   const env = { REDIS_URL: `redis://user:${SECRET}@127.0.0.1:1/0?password=${SECRET}` };
 
-  it.concurrent.each(NEED_REDIS)('%s ends soon with REDIS_UNAVAILABLE and shows no credentials', async (line) => {
-    const start = performance.now();
-    const { code, stdout, stderr } = await runCli(commandOf(line), { env });
-    expect(stdout).toBe('');
-    expect(stderr).toMatch(/^REDIS_UNAVAILABLE: Redis at redis:\/\/127\.0\.0\.1:1\b.* ECONNREFUSED /);
-    expect(stderr).not.toContain(SECRET);
-    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
-    expect(code).toBe(1);
-    expect(performance.now() - start).toBeLessThan(20_000);
-  });
-
-  it.concurrent.each(WITHOUT_REDIS)('%s works all the same', async (line) => {
-    expect((await runCli(commandOf(line), { env })).code).toBe(0);
-  });
-
-  it.each(['enqueue CATALOGUE', 'run CATALOGUE --out OUT', 'results --all --out OUT'])(
-    'nothing is written by %s',
+  it.each([...NEED_REDIS, 'results --all --out OUT'])(
+    '%s ends soon with REDIS_UNAVAILABLE, shows no credentials and writes nothing',
     async (line) => {
-      await runCli(commandOf(line), { env });
-      expect(await workspace.names()).toEqual(['catalogue.csv']);
+      const own = await createWorkspace();
+      try {
+        await own.write('catalogue.csv', CATALOGUE);
+        const start = performance.now();
+        const { code, stdout, stderr } = await runCli(commandOf(line, own), { env });
+        expect(stdout).toBe('');
+        expect(stderr).toMatch(/^REDIS_UNAVAILABLE: Redis at redis:\/\/127\.0\.0\.1:1\b.* ECONNREFUSED /);
+        expect(stderr).not.toContain(SECRET);
+        expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+        expect(code).toBe(1);
+        expect(performance.now() - start).toBeLessThan(20_000);
+        expect(await own.names()).toEqual(['catalogue.csv']);
+      } finally {
+        await own.remove();
+      }
     },
   );
+
+  it.each(WITHOUT_REDIS)('%s works all the same', async (line) => {
+    expect((await runCli(commandOf(line), { env })).code).toBe(0);
+  });
 });
 
-describe('a Redis that asks for a password', () => {
+describe.concurrent('a Redis that asks for a password', () => {
   let redis: RedisServer;
 
   beforeAll(async () => {
@@ -121,40 +152,5 @@ describe('a Redis that asks for a password', () => {
     expect(stderr).toMatch(/^REDIS_UNAVAILABLE: .*WRONGPASS/);
     expect(stderr).not.toContain('wrong-word');
     expect(code).toBe(1);
-  });
-});
-
-describe('something that takes connections and never answers', () => {
-  const sockets: Socket[] = [];
-  const running: LiveCli[] = [];
-  const server = createServer((socket) => sockets.push(socket));
-  let env: Record<string, string>;
-
-  beforeAll(async () => {
-    await once(server.listen(0, '127.0.0.1'), 'listening');
-    const address = server.address();
-    env = { REDIS_URL: `redis://127.0.0.1:${address !== null && typeof address === 'object' ? address.port : 0}` };
-  });
-  afterAll(async () => {
-    for (const cli of running) cli.kill('SIGKILL');
-    await Promise.all(running.map(({ ended }) => ended));
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-
-  it('is given up on with REDIS_UNAVAILABLE', async () => {
-    const cli = startLive(['queue', 'status'], env);
-    running.push(cli);
-    await expect.poll(cli.exit, { timeout: 25_000 }).toEqual({ code: 1, signal: null });
-    expect(cli.stderr()).toMatch(/^REDIS_UNAVAILABLE: /);
-  });
-
-  it('does not keep a command from ending at the first SIGINT', async () => {
-    const connected = sockets.length;
-    const cli = startLive(['queue', 'status'], env);
-    running.push(cli);
-    await expect.poll(() => sockets.length, PATIENCE).toBeGreaterThan(connected);
-    cli.kill('SIGINT');
-    await expect.poll(cli.exit, { timeout: 5_000 }).toEqual({ code: 130, signal: null });
   });
 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { payloadKeys, waitingChunks, waitingProducts } from '../support/bulk-chunks.ts';
 import { PATIENCE, startLive } from '../support/cli-live.ts';
 import { openQueues, type Queues } from '../support/cli-queues.ts';
@@ -35,8 +35,8 @@ async function addWorker(): Promise<void> {
 
 describe('enqueue that was killed', () => {
   it('sends only the rest when it is run again, and every product is on the queue once', async () => {
-    const products = makeProducts(30_000);
-    const jobs = 3000;
+    const products = makeProducts(15_000);
+    const jobs = 1500;
     const command = [await workspace.write('c.csv', toCsv(products)), '--run', 'R', '--chunk-size', '10', '--json'];
     const killed = startLive(['enqueue', ...command], queues.env);
     await expect.poll(waiting, { ...PATIENCE, interval: 5 }).toBeGreaterThan(50);
@@ -103,22 +103,28 @@ describe('enqueue of what was sent completely', () => {
 });
 
 describe('enqueue under a run id that is taken', () => {
-  beforeEach(async () => {
-    await enqueue(await workspace.write('c.csv', toCsv(makeProducts(4))), '--run', 'R', '--chunk-size', '2');
+  let taken: Queues;
+
+  beforeAll(async () => {
+    taken = openQueues(inject('redisUrl'));
+    const args = ['enqueue', '-', '--run', 'R', '--chunk-size', '2'];
+    expect((await runCli(args, { env: taken.env, input: toCsv(makeProducts(4)) })).code).toBe(0);
   });
+  afterAll(() => taken.close());
 
   it.each([
     ['a changed file', makeProducts(4, 2), ['--chunk-size', '2']],
     ['another --chunk-size', makeProducts(4), ['--chunk-size', '3']],
     ['another --on-duplicate', makeProducts(4), ['--chunk-size', '2', '--on-duplicate', 'last']],
   ])('is refused for %s, and nothing is sent', async (_case, products, args) => {
-    const chunks = await waitingChunks(queues);
+    const chunks = await waitingChunks(taken);
     const file = await workspace.write('c.csv', toCsv(products));
-    const { code, stdout, stderr } = await enqueue(file, '--run', 'R', ...args);
+    const { code, stdout, stderr } = await runCli(['enqueue', file, '--run', 'R', ...args], { env: taken.env });
     expect(stdout).toBe('');
     expect(stderr).toMatch(/^RUN_CONFLICT: run R was begun \d{4}-.* another .*--run\n$/);
     expect(code).toBe(1);
-    expect(await waitingChunks(queues)).toEqual(chunks);
+    expect(chunks).toHaveLength(2);
+    expect(await waitingChunks(taken)).toEqual(chunks);
     expect(await workspace.names()).toEqual(['c.csv']);
   });
 });

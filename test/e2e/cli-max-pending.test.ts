@@ -12,6 +12,9 @@ import { type RedisServer, startRedis } from '../support/redis-server.ts';
 const MIB = 1024 * 1024;
 /** More than 2 MiB of payloads. */
 const products = makeProducts(32_000);
+const [HEADER, ...ROWS] = toCsv(products).split('\n');
+/** With a row that is rejected. */
+const CATALOGUE = [HEADER, 'bad,row', ...ROWS].join('\n');
 const HINT = '1 MiB are waiting in Redis (--max-pending): going on when workers have taken some\n';
 
 let workspace: Workspace;
@@ -25,8 +28,7 @@ beforeEach(async () => {
   // Of its own: what memory is in use is a figure of the whole server.
   redis = await startRedis();
   queues = openQueues(redis.url);
-  const [header, ...rows] = toCsv(products).split('\n');
-  catalogue = await workspace.write('catalogue.csv', [header, 'bad,row', ...rows].join('\n'));
+  catalogue = await workspace.write('catalogue.csv', CATALOGUE);
 });
 afterEach(async () => {
   running?.kill('SIGKILL');

@@ -115,7 +115,7 @@ describe('results --wait of a run that was sent by enqueue', () => {
   });
 
   it('of which not all was sent says that the import is to be run again, and waits for that', async () => {
-    const file = await workspace.write('c.csv', toCsv(makeProducts(40_000)));
+    const file = await workspace.write('c.csv', toCsv(makeProducts(20_000)));
     const args = ['enqueue', file, '--run', 'R', '--chunk-size', '1000', '--max-pending', '1'];
     const interrupted = startLive(args, queues.env);
     await expect.poll(interrupted.stderr, PATIENCE).toContain('--max-pending');
@@ -128,7 +128,7 @@ describe('results --wait of a run that was sent by enqueue', () => {
       .toMatch(/^all that was sent of run R is done, .*run the same import again/m);
     expect((await runCli(args, { env: queues.env })).code).toBe(0);
     expect(await cli.ended).toBe(0);
-    expect(await readRows(out)).toHaveLength(40_000);
+    expect(await readRows(out)).toHaveLength(20_000);
   });
 });
 

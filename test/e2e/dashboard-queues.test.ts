@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { packProducts, payloadKey } from '../../src/contract/index.ts';
 import { PATIENCE } from '../support/cli-live.ts';
 import { failWaitingJobs, openQueues, type Queues } from '../support/cli-queues.ts';
@@ -23,16 +23,21 @@ let dashboard: Dashboard;
 let operator: Session;
 let workspace: Workspace;
 
-beforeEach(async () => {
+beforeAll(async () => {
   workspace = await createWorkspace();
   queues = openQueues(inject('redisUrl'));
   dashboard = await startDashboard({ ...queues.env, ...LOGINS });
   operator = await logIn(dashboard, OPERATOR);
 });
-afterEach(async () => {
+afterAll(async () => {
   await stopDashboard(dashboard);
   await queues.close();
   await workspace.remove();
+});
+// One dashboard for all tests, and nothing on its queues before each.
+beforeEach(async () => {
+  const keys = await queues.redis.keys(`${queues.prefix}:*`);
+  if (keys.length > 0) await queues.redis.del(keys);
 });
 
 type Data = Readonly<Record<string, unknown>>;

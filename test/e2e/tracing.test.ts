@@ -29,8 +29,8 @@ beforeEach(() => {
   };
 });
 
-async function startReceiver(options: Parameters<typeof startOtlpReceiver>[0] = {}) {
-  const receiver = await startOtlpReceiver(options);
+async function startReceiver() {
+  const receiver = await startOtlpReceiver();
   onTestFinished(receiver.close);
   return receiver;
 }
@@ -214,34 +214,7 @@ describe('the receiver', () => {
     expect(await worker.ended).toBe(0);
     expect(new Set(receiver.paths)).toEqual(new Set(['/otlp/v1/traces']));
   });
-
-  it('that refuses everything fails no import and no worker', async () => {
-    const receiver = await startReceiver({ answer: 503 });
-    await enqueue(10, 10, tracedTo(receiver.url));
-    const worker = await startTestWorker(tracedTo(receiver.url));
-    await receiver.until((spans) => named(spans, PROCESS).length > 0);
-    worker.kill('SIGTERM');
-    expect(await worker.ended).toBe(0);
-    expect(await results.getWaitingCount()).toBe(1);
-  });
-
-  it('that is not there neither fails an import nor holds it up for long, and nothing of it is on stdout', async () => {
-    const nobody = `http://127.0.0.1:${await unusedPort()}`;
-    const start = performance.now();
-    const args = ['enqueue', '-', '--run', 'run', '--json'];
-    const { code, stdout } = await runCli(args, { env: tracedTo(nobody), input: jsonLinesOf(10) });
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ products: 10 });
-    expect(performance.now() - start).toBeLessThan(15_000);
-    expect(await products.getWaitingCount()).toBe(1);
-  });
 });
-
-async function unusedPort(): Promise<number> {
-  const receiver = await startOtlpReceiver();
-  await receiver.close();
-  return Number(new URL(receiver.url).port);
-}
 
 describe('without the variable', () => {
   it('no connection is tried but those to Redis, by an import and by a worker', async () => {

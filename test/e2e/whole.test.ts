@@ -146,6 +146,21 @@ describe('30,000 products over all three forms, one in a hundred bad', () => {
 describe('a job that is none of the contract', () => {
   const product = { productId: 'P1', features: good };
   const packedOf = (payload: string) => ({ count: 1, payload, bytes: 66, crc32: 0, width: WIDTH });
+  let producer: Producer;
+  let worker: WorkerProcess;
+
+  // One worker for all of them: what one job does to it, the next would meet.
+  beforeAll(async () => {
+    const env = { REDIS_URL: inject('redisUrl'), QUEUE_PREFIX: uniquePrefix() };
+    producer = createProducer(env.REDIS_URL, env.QUEUE_PREFIX);
+    worker = await startWorker(env);
+  });
+  afterAll(async () => {
+    worker.kill('SIGTERM');
+    expect(await worker.ended).toBe(0);
+    await producer.close();
+  });
+
   it.each([
     ['an unknown name', 'produto', { ...product }],
     ['no data', 'product', null],
@@ -156,20 +171,10 @@ describe('a job that is none of the contract', () => {
     ['a payload of no bytes', 'products.packed', { ...packedOf('x'), bytes: 0 }],
     ['a run id with a colon', 'product', { ...product, runId: 'a:b' }],
   ])('with %s fails at once with INVALID_JOB', async (_case, name, data) => {
-    const prefix = uniquePrefix();
-    const env = { REDIS_URL: inject('redisUrl'), QUEUE_PREFIX: prefix };
-    const producer = createProducer(env.REDIS_URL, prefix);
-    const worker = await startWorker(env);
-    try {
-      const { id } = await producer.queue.add(name, data);
-      await untilDone(producer.queue);
-      const job = await producer.queue.getJob(id ?? '');
-      expect(job?.failedReason).toMatch(/^INVALID_JOB: ./);
-      expect(job?.attemptsMade).toBe(1);
-    } finally {
-      worker.kill('SIGTERM');
-      await worker.ended;
-      await producer.close();
-    }
+    const { id } = await producer.queue.add(name, data);
+    await untilDone(producer.queue);
+    const job = await producer.queue.getJob(id ?? '');
+    expect(job?.failedReason).toMatch(/^INVALID_JOB: ./);
+    expect(job?.attemptsMade).toBe(1);
   });
 });

@@ -7,7 +7,8 @@ import { createFakeLogger } from '../support/fake-observers.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 async function ownRedis(): Promise<RedisServer> {
-  const server = await startRedis();
+  // A replica is served at once, and not after the 5 s in which others may come.
+  const server = await startRedis({ args: ['--repl-diskless-sync-delay', '0'] });
   onTestFinished(() => server.remove());
   return server;
 }

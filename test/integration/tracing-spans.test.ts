@@ -1,4 +1,4 @@
-import { context, ROOT_CONTEXT, trace } from '@opentelemetry/api';
+import { context, propagation, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { BatchStart, Origin } from '../../src/application/ports.ts';
 import { CategorizerError } from '../../src/domain/errors.ts';
@@ -33,6 +33,8 @@ afterAll(async () => {
   delete process.env[SEND_AT_ONCE];
   await stop?.();
   await receiver.close();
+  // The SDK has set itself into the API, which the files that run after this one use.
+  for (const api of [trace, context, propagation]) api.disable();
 });
 
 /** The span with that queue as its destination; every test takes a queue of its own. */

@@ -22,6 +22,7 @@ interface Service {
   volumes?: (string | Bind)[];
   healthcheck?: { test: string[]; disable?: boolean };
   depends_on?: Record<string, { condition: string }>;
+  extra_hosts?: string[];
   stop_grace_period?: string;
   restart: string;
   read_only: boolean;
