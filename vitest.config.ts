@@ -8,7 +8,15 @@ const shared = { isolate: false };
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts'], ...shared } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts'],
+          // Some hash passwords, which takes a while by design.
+          testTimeout: 20_000,
+          ...shared,
+        },
+      },
       {
         test: {
           name: 'integration',
