@@ -36,7 +36,7 @@ import { createStartDueRun } from '../application/recategorization/start-due-run
 import { systemClock } from '../composition.ts';
 import { type Config, readDatabaseUrl } from '../config.ts';
 import type { ModelInfo } from '../domain/category.ts';
-import { messageOf } from '../domain/errors.ts';
+import { CategorizerError, messageOf } from '../domain/errors.ts';
 import { createLogger } from '../observability/logger.ts';
 import { createRunMetrics } from '../observability/run-metrics.ts';
 import { createRunObserver } from '../observability/run-observer.ts';
@@ -46,6 +46,8 @@ import { enqueueTracer, startTracing } from '../observability/tracing.ts';
 const ADOPT_MS = 5000;
 /** How often schedules that were changed elsewhere, or lost with a Redis, are set up again. */
 const SYNC_MS = 30_000;
+/** How long the database may take for a probe or a scrape. */
+const PROBE_TIMEOUT_MS = 2000;
 
 /** The record of the runs: no queue is needed to read it. */
 export interface RunRecords {
@@ -134,8 +136,8 @@ export async function composeScheduler(config: Config): Promise<SchedulerApp> {
     const statistics = createRunStatistics(database);
     const { schedules } = createRecords(database);
     const metrics = createRunMetrics({
-      runs: statistics.read,
-      due: () => findLastDue({ schedules, calendar: cronCalendar }, new Date()),
+      runs: () => inTime(statistics.read()),
+      due: () => inTime(findLastDue({ schedules, calendar: cronCalendar }, new Date())),
     });
     const observer = createRunObserver({ metrics, logger });
     const app = createRuns(config, closer, database, connection, logger, observer);
@@ -148,7 +150,7 @@ export async function composeScheduler(config: Config): Promise<SchedulerApp> {
       async checkReadiness() {
         const found = await Promise.all([
           redisProblem(probes),
-          checkMigrated(database).then(() => undefined, messageOf),
+          inTime(checkMigrated(database)).then(() => undefined, messageOf),
         ]);
         const problems = found.filter((problem) => problem !== undefined);
         return { ready: problems.length === 0, problems };
@@ -268,6 +270,17 @@ function createRuns(
       repeat(closer, ADOPT_MS, runs.adopt, (reason) => logger.warn({ reason }, 'the working run was not looked after'));
     },
   };
+}
+
+/** A database that takes the question and never answers must not hold up who scrapes. */
+async function inTime<T>(answer: Promise<T>): Promise<T> {
+  let cancel: () => void = () => undefined;
+  const late = new Promise<never>((_, reject) => {
+    cancel = systemClock.after(PROBE_TIMEOUT_MS, () => {
+      reject(new CategorizerError('DATABASE_UNAVAILABLE', 'PostgreSQL does not answer in time', { retryable: true }));
+    });
+  });
+  return Promise.race([answer, late]).finally(cancel);
 }
 
 /** Now and every `ms` until it is closed, one after the other. */

@@ -90,10 +90,11 @@ function explain(thrown: unknown): unknown {
   return isConnectionError(thrown) ? unavailable(thrown) : thrown;
 }
 
-/** What PostgreSQL says of an error, with its place in the statement and its hint. */
+/** What PostgreSQL says of an error, with its place in the statement and its hint; a whole row is not for a log. */
 export function sentenceOf(error: pg.DatabaseError): string {
   const { message, code, detail, hint, where } = error;
-  return [`${message} (${code})`, detail, hint, where].filter(Boolean).join('; ');
+  const shown = detail?.startsWith('Failing row contains') ? undefined : detail;
+  return [`${message} (${code})`, shown, hint, where].filter(Boolean).join('; ');
 }
 
 function unavailable(cause: Error): CategorizerError {

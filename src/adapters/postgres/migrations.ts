@@ -22,10 +22,10 @@ export async function migrate(options: {
   readonly logger: Logger;
 }): Promise<readonly string[]> {
   const { url, dryRun, logger } = options;
-  if (dryRun) {
-    const database = openDatabase({ url, logger });
-    return findMissing(database).finally(database.close);
-  }
+  const database = openDatabase({ url, logger });
+  const missing = await findMissing(database).finally(database.close);
+  // With nothing to do it needs no right to make a schema, and every start of a container may ask for it.
+  if (dryRun || missing.length === 0) return missing;
   const applied = await askDatabase(() =>
     runner({
       databaseUrl: { connectionString: url, application_name: 'categorizer db migrate' },
