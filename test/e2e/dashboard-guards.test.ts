@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { PATIENCE } from '../support/cli-live.ts';
 import { openQueues, type Queues } from '../support/cli-queues.ts';
 import {
@@ -164,6 +164,10 @@ describe('the dashboard on loopback without users', () => {
   let dashboard: Dashboard;
   beforeAll(async () => {
     dashboard = await startDashboard(queues.env);
+    // It listens before Redis has answered it.
+    await vi.waitFor(async () => {
+      expect((await sessionOf(dashboard).get('/api/queues')).status).toBe(200);
+    }, PATIENCE);
   });
   afterAll(() => stopDashboard(dashboard));
 
