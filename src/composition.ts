@@ -55,6 +55,15 @@ export const systemClock: Clock = {
 /** Numbers that one worker holds at once, about: 100 MB with the JSON that they came in. */
 const MAX_FEATURES_IN_WORK = 1 << 20;
 
+/** Sends spans until `closer` closes, where an endpoint is set. */
+export async function addTracing(config: Config, closer: Closer): Promise<void> {
+  const stop = await startTracing({
+    endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+    serviceName: config.OTEL_SERVICE_NAME,
+  });
+  if (stop) closer.add(stop);
+}
+
 /** The oldest that the queue gauges of a scrape may be. */
 const QUEUE_METRICS_AGE_MS = 5000;
 
@@ -72,11 +81,7 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
   const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
   const closer = createCloser();
   try {
-    const stopTracing = await startTracing({
-      endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
-      serviceName: config.OTEL_SERVICE_NAME,
-    });
-    if (stopTracing) closer.add(stopTracing);
+    await addTracing(config, closer);
 
     const predictor = await openPredictor(config);
     closer.add(predictor.close);
@@ -231,11 +236,7 @@ export interface EnqueueApp {
 /** A producer. @throws CategorizerError `REDIS_UNAVAILABLE`, or what `stop` was aborted with */
 export async function composeEnqueue(config: Config, stop: AbortSignal): Promise<EnqueueApp> {
   const closer = createCloser();
-  const stopTracing = await startTracing({
-    endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
-    serviceName: config.OTEL_SERVICE_NAME,
-  });
-  if (stopTracing) closer.add(stopTracing);
+  await addTracing(config, closer);
   try {
     const connection = await connectOrFail(config.REDIS_URL, stop);
     closer.add(async () => connection.disconnect());

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type { Run } from '../application/recategorization/ports.ts';
 import { runIdAt } from '../application/recategorization/start-due-run.ts';
-import { composeRuns, type RunsApp } from '../composition/runs.ts';
+import type { RunsApp } from '../composition/runs.ts';
 import { composeLocalWorker } from '../composition.ts';
 import { CategorizerError } from '../domain/errors.ts';
 import { type CommandContext, runOption } from './context.ts';
@@ -14,6 +14,7 @@ import {
   toRunSettings,
   typedRunSettings,
 } from './run-settings.ts';
+import { withRuns } from './runs-context.ts';
 
 interface Options extends RunSettingsOptions, FollowOptions {
   run?: string;
@@ -51,16 +52,16 @@ Examples:
     });
 }
 
-async function recategorize(options: Options, context: CommandContext): Promise<void> {
-  const config = context.config();
-  const app = await composeRuns(config, context.stop, { works: !options.detach });
-  try {
-    const run = await begin(app, options);
-    context.note(`run ${run.id} begun`);
-    await followRun(app, run.id, options, context, () => composeLocalWorker(config));
-  } finally {
-    await app.close();
-  }
+function recategorize(options: Options, context: CommandContext): Promise<void> {
+  return withRuns(
+    context,
+    async (app) => {
+      const run = await begin(app, options);
+      context.note(`run ${run.id} begun`);
+      await followRun(app, run.id, options, context, () => composeLocalWorker(context.config()));
+    },
+    !options.detach,
+  );
 }
 
 async function begin(app: RunsApp, options: Options): Promise<Run> {

@@ -1,11 +1,12 @@
 import { userInfo } from 'node:os';
 import { Command } from 'commander';
 import type { Review } from '../application/recategorization/ports.ts';
-import { composeRunRecords, type RunRecords } from '../composition/runs.ts';
+import type { RunRecords } from '../composition/runs.ts';
 import { openTextFile, readModelCategories } from '../composition.ts';
 import { CategorizerError } from '../domain/errors.ts';
 import { type CommandContext, formatFields, formatTable, integerOption } from './context.ts';
 import { timeOf } from './run-text.ts';
+import { withRecords } from './runs-context.ts';
 
 export function reviewCommand(context: CommandContext): Command {
   return new Command('review')
@@ -128,13 +129,4 @@ function formatReviews(reviews: readonly Review[]): string {
     timeOf(review.decidedAt ?? review.createdAt),
   ]);
   return formatTable([header, ...rows], header.length);
-}
-
-async function withRecords(context: CommandContext, use: (records: RunRecords) => Promise<void>): Promise<void> {
-  const records = await composeRunRecords(context.config());
-  try {
-    await use(records);
-  } finally {
-    await records.close();
-  }
 }

@@ -1,8 +1,9 @@
 import { userInfo } from 'node:os';
 import { Command } from 'commander';
+import { findRun } from '../application/recategorization/find-run.ts';
 import type { Run } from '../application/recategorization/ports.ts';
 import { revertRun } from '../application/recategorization/revert-run.ts';
-import { composeRunRecords, composeRuns, type RunRecords, type RunsApp } from '../composition/runs.ts';
+import type { RunRecords, RunsApp } from '../composition/runs.ts';
 import { composeLocalWorker, openTextFile } from '../composition.ts';
 import { CategorizerError } from '../domain/errors.ts';
 import { type CommandContext, EXIT, formatFields, integerOption } from './context.ts';
@@ -11,6 +12,7 @@ import { findPrevious } from './previous-run.ts';
 import { renderRunReport } from './run-report-html.ts';
 import { applySqlOption } from './run-settings.ts';
 import { formatRun, formatRuns } from './run-text.ts';
+import { withRecords, withRuns } from './runs-context.ts';
 
 export function runsCommand(context: CommandContext): Command {
   const runs = new Command('runs').description('look at recategorizations, approve, resume and revert them');
@@ -60,7 +62,7 @@ Examples:
     )
     .action((id: string, options: { json?: boolean }) =>
       withRecords(context, async ({ registry, reports }) => {
-        const run = await find(registry, id);
+        const run = await findRun(registry, id);
         const report = await reports.get(id);
         context.print(
           options.json ? JSON.stringify({ ...run, report }) : formatRun(run, report, await findPrevious(registry, run)),
@@ -78,7 +80,7 @@ function reportCommand(context: CommandContext): Command {
     .addHelpText('after', '\nExamples:\n  $ categorizer runs report nightly-20261125T050000Z --html report.html')
     .action((id: string, options: { html: string }) =>
       withRecords(context, async ({ registry, reports }) => {
-        const run = await find(registry, id);
+        const run = await findRun(registry, id);
         const report = await reports.get(id);
         if (!report) throw new CategorizerError('RUN_STATE', `run ${id} is ${run.state}, and has no report yet`);
         const html = renderRunReport({ run, report, previous: await findPrevious(registry, run) });
@@ -94,7 +96,7 @@ function approveCommand(context: CommandContext): Command {
   return addFollowOptions(changing('approve', 'apply a run that waits for approval'))
     .addHelpText('after', '\nExamples:\n  $ categorizer runs approve nightly-20261125T050000Z --by ana')
     .action((id: string, options: FollowOptions & { by: string }) =>
-      withFollowed(context, id, options, ({ runs }) => runs.approve(id, options.by)),
+      changeAndFollow(context, id, options, ({ runs }) => runs.approve(id, options.by)),
     );
 }
 
@@ -105,7 +107,7 @@ function resumeCommand(context: CommandContext): Command {
     .addOption(applySqlOption('in place of the statement that failed'))
     .addHelpText('after', '\nExamples:\n  $ categorizer runs resume nightly-20261125T050000Z')
     .action((id: string, options: FollowOptions & { applySql?: string }) =>
-      withFollowed(context, id, options, async (app) => {
+      changeAndFollow(context, id, options, async (app) => {
         await replaceStatement(app, id, options.applySql);
         return app.runs.resume(id);
       }),
@@ -115,13 +117,13 @@ function resumeCommand(context: CommandContext): Command {
 function rejectCommand(context: CommandContext): Command {
   return changing('reject', 'cancel a run that waits for approval')
     .addHelpText('after', '\nExamples:\n  $ categorizer runs reject nightly-20261125T050000Z --by ana')
-    .action((id: string, { by }: { by: string }) => withRuns(context, ({ runs }) => runs.reject(id, by)));
+    .action((id: string, { by }: { by: string }) => changeRun(context, ({ runs }) => runs.reject(id, by)));
 }
 
 function cancelCommand(context: CommandContext): Command {
   return changing('cancel', 'give a run up that has not applied anything yet')
     .addHelpText('after', '\nExamples:\n  $ categorizer runs cancel nightly-20261125T050000Z')
-    .action((id: string, { by }: { by: string }) => withRuns(context, ({ runs }) => runs.cancel(id, by)));
+    .action((id: string, { by }: { by: string }) => changeRun(context, ({ runs }) => runs.cancel(id, by)));
 }
 
 function revertCommand(context: CommandContext): Command {
@@ -166,48 +168,31 @@ async function replaceStatement(
   applySql: string | undefined,
 ): Promise<void> {
   if (applySql === undefined) return;
-  await find(registry, id);
+  await findRun(registry, id);
   await categories.checkStatement(applySql);
   await registry.setApplySql(id, applySql);
 }
 
-async function find(registry: RunRecords['registry'], id: string): Promise<Run> {
-  const run = await registry.get(id);
-  if (run) return run;
-  throw new CategorizerError('RUN_NOT_FOUND', `there is no run ${id}: see categorizer runs list`);
-}
-
-async function withRecords(context: CommandContext, use: (records: RunRecords) => Promise<void>): Promise<void> {
-  const records = await composeRunRecords(context.config());
-  try {
-    await use(records);
-  } finally {
-    await records.close();
-  }
-}
-
-async function withRuns(context: CommandContext, use: (app: RunsApp) => Promise<Run>): Promise<void> {
-  const app = await composeRuns(context.config(), context.stop, { works: false });
-  try {
-    const { id, state } = await use(app);
+/** Changes the state of a run and says what it is now. */
+function changeRun(context: CommandContext, change: (app: RunsApp) => Promise<Run>): Promise<void> {
+  return withRuns(context, async (app) => {
+    const { id, state } = await change(app);
     context.print(formatFields({ run: id, state }));
-  } finally {
-    await app.close();
-  }
+  });
 }
 
-async function withFollowed(
+function changeAndFollow(
   context: CommandContext,
   id: string,
   options: FollowOptions,
   change: (app: RunsApp) => Promise<Run>,
 ): Promise<void> {
-  const config = context.config();
-  const app = await composeRuns(config, context.stop, { works: !options.detach });
-  try {
-    await change(app);
-    await followRun(app, id, options, context, () => composeLocalWorker(config));
-  } finally {
-    await app.close();
-  }
+  return withRuns(
+    context,
+    async (app) => {
+      await change(app);
+      await followRun(app, id, options, context, () => composeLocalWorker(context.config()));
+    },
+    !options.detach,
+  );
 }

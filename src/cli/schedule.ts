@@ -1,6 +1,5 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { Schedule } from '../application/recategorization/ports.ts';
-import { composeRuns, type RunsApp } from '../composition/runs.ts';
 import { runIdSchema } from '../contract/index.ts';
 import { CategorizerError } from '../domain/errors.ts';
 import { type CommandContext, formatFields, formatTable } from './context.ts';
@@ -12,6 +11,7 @@ import {
   toRunSettings,
 } from './run-settings.ts';
 import { timeOf } from './run-text.ts';
+import { withRuns } from './runs-context.ts';
 
 interface SetOptions extends RunSettingsOptions {
   cron: string;
@@ -120,13 +120,4 @@ function formatSchedules(schedules: readonly (Schedule & { next: Date })[]): str
 function parseName(text: string): string {
   if (runIdSchema.safeParse(text).success && text.length <= LONGEST_NAME && text !== 'manual') return text;
   throw new InvalidArgumentError(`expected 1 to ${LONGEST_NAME} of A-Z a-z 0-9 . _ -, and not manual.`);
-}
-
-async function withRuns(context: CommandContext, use: (app: RunsApp) => Promise<void>): Promise<void> {
-  const app = await composeRuns(context.config(), context.stop, { works: false });
-  try {
-    await use(app);
-  } finally {
-    await app.close();
-  }
 }

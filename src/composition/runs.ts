@@ -33,14 +33,14 @@ import type {
   Schedules,
 } from '../application/recategorization/ports.ts';
 import { createStartDueRun } from '../application/recategorization/start-due-run.ts';
-import { systemClock } from '../composition.ts';
+import { addTracing, systemClock } from '../composition.ts';
 import { type Config, readDatabaseUrl } from '../config.ts';
 import type { ModelInfo } from '../domain/category.ts';
 import { CategorizerError, messageOf } from '../domain/errors.ts';
 import { createLogger } from '../observability/logger.ts';
 import { createRunMetrics } from '../observability/run-metrics.ts';
 import { createRunObserver } from '../observability/run-observer.ts';
-import { enqueueTracer, startTracing } from '../observability/tracing.ts';
+import { enqueueTracer } from '../observability/tracing.ts';
 
 /** How often it is looked whether the working run has its job. */
 const ADOPT_MS = 5000;
@@ -62,7 +62,7 @@ export interface RunRecords {
 /** @throws ConfigError without DATABASE_URL, CategorizerError `DATABASE_…` */
 export async function composeRunRecords(config: Config): Promise<RunRecords> {
   const closer = createCloser();
-  const { database } = await openMigrated(config, closer, commandLogger(config));
+  const database = await openMigrated(config, closer, commandLogger(config));
   return { ...createRecords(database), close: closer.close };
 }
 
@@ -92,16 +92,12 @@ export async function composeRuns(
   const closer = createCloser();
   const logger = commandLogger(config);
   try {
-    const { database } = await openMigrated(config, closer, logger);
+    const database = await openMigrated(config, closer, logger);
     const probe = await connectOrFail(config.REDIS_URL, stop);
     closer.add(async () => probe.disconnect());
     const connection = options.works ? connectPatiently(config.REDIS_URL, logger) : probe;
     closer.add(async () => connection.disconnect());
-    const stopTracing = await startTracing({
-      endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
-      serviceName: config.OTEL_SERVICE_NAME,
-    });
-    if (stopTracing) closer.add(stopTracing);
+    await addTracing(config, closer);
     const app = createRuns(config, closer, database, connection, logger, unobserved);
     return { ...app, close: closer.close };
   } catch (error) {
@@ -122,12 +118,8 @@ export async function composeScheduler(config: Config): Promise<SchedulerApp> {
   const logger = createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
   const closer = createCloser();
   try {
-    const stopTracing = await startTracing({
-      endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
-      serviceName: config.OTEL_SERVICE_NAME,
-    });
-    if (stopTracing) closer.add(stopTracing);
-    const { database } = await openMigrated(config, closer, logger);
+    await addTracing(config, closer);
+    const database = await openMigrated(config, closer, logger);
     const connection = connectPatiently(config.REDIS_URL, logger);
     closer.add(async () => connection.disconnect());
     const probes = connectForProbes(config.REDIS_URL);
@@ -183,12 +175,12 @@ function commandLogger(config: Config): Logger {
   return createLogger(config.LOG_LEVEL === 'info' ? 'warn' : config.LOG_LEVEL, config.OTEL_SERVICE_NAME);
 }
 
-async function openMigrated(config: Config, closer: Closer, logger: Logger): Promise<{ database: Database }> {
+async function openMigrated(config: Config, closer: Closer, logger: Logger): Promise<Database> {
   const database = openDatabase({ url: readDatabaseUrl(config), logger });
   closer.add(database.close);
   try {
     await checkMigrated(database);
-    return { database };
+    return database;
   } catch (error) {
     await database.close();
     throw error;

@@ -48,6 +48,7 @@ export const ERROR_CODES = {
   RUN_LOCKED: 'Another run is under way, waits for approval or is being reverted.',
   RUN_NOT_FOUND: 'There is no such run.',
   RUN_STATE: 'The run is in a state in which that cannot be done.',
+  UNFORESEEN: 'A recategorization failed again and again with an error that is a defect of this program.',
   SCHEDULE_NOT_FOUND: 'There is no such schedule.',
   REVIEW_NOT_FOUND: 'There is no such product, or nothing to take back.',
   INPUT_NOT_READABLE: 'The input cannot be read, or is not in the format that was said.',

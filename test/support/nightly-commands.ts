@@ -15,11 +15,25 @@ export interface Nightly {
   json(args: readonly string[], settings?: Environment): Promise<Answer>;
 }
 
+/** What tests look into of the JSON of a command that prints it; the expectations say what all of it should be. */
+interface Said {
+  readonly applied: readonly string[];
+  readonly state: string;
+  readonly counts: Readonly<Record<string, number>>;
+  readonly holds: readonly unknown[];
+  readonly lockedSince: string;
+  readonly failure: { readonly message: string };
+  readonly report: {
+    readonly matrix: readonly unknown[];
+    readonly confidence: readonly number[];
+    readonly rejectSamples: readonly unknown[];
+  };
+}
+
 /** What a command printed with --json, and its exit code. */
 interface Answer {
   readonly code: number | null;
-  // biome-ignore lint/suspicious/noExplicitAny: whatever was printed; the expectations say what it should be
-  readonly said: any;
+  readonly said: Said;
 }
 
 /** @param options.redisUrl where the queues are: on the Redis of all tests by default */

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { findRun } from '../../application/recategorization/find-run.ts';
 import type { CategoryStore } from '../../application/recategorization/ports.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { askDatabase, type Client, type Database, sentenceOf, violatedBy } from './connection.ts';
@@ -213,8 +214,7 @@ export function createCategoryStore(database: Database): CategoryStore {
   };
 
   async function whyNotRevertible(runId: string): Promise<CategorizerError> {
-    const run = await registry.get(runId);
-    if (!run) return new CategorizerError('RUN_NOT_FOUND', `there is no run ${runId}: see categorizer runs list`);
+    const run = await findRun(registry, runId);
     const why = run.revertedAt ? `was reverted ${run.revertedAt.toISOString()}` : `is ${run.state}`;
     return new CategorizerError('RUN_STATE', `run ${runId} ${why}: only an ended run can be reverted, and once`);
   }

@@ -56,7 +56,8 @@ export async function categorizeSlices(
   }
   if (lost.length > 0) {
     await plan.sendAgain(run.id, lost);
-    await discardChunks(ports, run.id, lost);
+    await ports.queue.forget(run.id, lost);
+    await chunks.removeResults(run.id, lost);
     await send(ports, run, stop);
   }
   if (underWay + lost.length > 0) return 'waiting';
@@ -84,15 +85,6 @@ export async function discardRun(
   const unstaged = sent.filter(({ staged }) => !staged);
   await ports.queue.forget(runId, unstaged.map(numberOf));
   await ports.chunks.removeResults(runId, sent.map(numberOf));
-}
-
-async function discardChunks(
-  { queue, chunks }: { readonly queue: ProductQueue; readonly chunks: RunChunks },
-  runId: string,
-  numbers: readonly number[],
-): Promise<void> {
-  await queue.forget(runId, numbers);
-  await chunks.removeResults(runId, numbers);
 }
 
 /** Sends what is neither staged nor known to have arrived. */

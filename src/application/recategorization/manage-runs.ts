@@ -3,6 +3,7 @@ import { CategorizerError } from '../../domain/errors.ts';
 import { isWorking, type RunSettings, type RunState } from '../../domain/run.ts';
 import type { ProductQueue } from '../ports.ts';
 import { discardRun } from './categorize-slices.ts';
+import { findRun } from './find-run.ts';
 import type { Run, RunChunks, RunPlan, RunQueue, RunRegistry } from './ports.ts';
 
 /** What people, and schedules, do with runs. */
@@ -34,11 +35,7 @@ export function createManageRuns(dependencies: {
 }): ManageRuns {
   const { registry, plan, runQueue } = dependencies;
 
-  async function find(id: string): Promise<Run> {
-    const run = await registry.get(id);
-    if (run) return run;
-    throw new CategorizerError('RUN_NOT_FOUND', `there is no run ${id}: see categorizer runs list`);
-  }
+  const find = (id: string): Promise<Run> => findRun(registry, id);
 
   async function move(id: string, from: readonly RunState[], to: RunState, by: string): Promise<Run> {
     const run = await find(id);
