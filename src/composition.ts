@@ -1,5 +1,8 @@
 /** Builds everything from a Config. The only place that knows which adapter stands behind a port. */
-import { connectForProbes, connectOrFail, connectPatiently } from './adapters/bullmq/connection.ts';
+import { join } from 'node:path';
+import { createCollectorClaims } from './adapters/bullmq/collector-claims.ts';
+import { connectForProbes, connectOrFail, connectPatiently, withoutCredentials } from './adapters/bullmq/connection.ts';
+import { createImportRecords } from './adapters/bullmq/import-records.ts';
 import { createPayloads } from './adapters/bullmq/payloads.ts';
 import { createProductQueue } from './adapters/bullmq/product-queue.ts';
 import { createProductWorker } from './adapters/bullmq/product-worker.ts';
@@ -8,6 +11,7 @@ import { redisProblem } from './adapters/bullmq/redis-health.ts';
 import { createResultPublisher } from './adapters/bullmq/result-publisher.ts';
 import { createResultQueue } from './adapters/bullmq/result-queue.ts';
 import { type AtomicFile, createAtomicFile, createTextStream } from './adapters/files/atomic-file.ts';
+import { createImportNotes } from './adapters/files/import-notes.ts';
 import type { FileProductSource, SourceOptions } from './adapters/files/products/product-source.ts';
 import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/results/result-file.ts';
 import { readManifest } from './adapters/onnx/model-files.ts';
@@ -22,6 +26,9 @@ import type {
   BatchObserver,
   CategoryPredictor,
   Clock,
+  CollectorClaims,
+  ImportNotes,
+  ImportRecords,
   JobObserver,
   Logger,
   ProductObserver,
@@ -31,7 +38,7 @@ import type {
   ResultQueue,
   RunMonitor,
 } from './application/ports.ts';
-import { type Config, readDashboardUsers } from './config.ts';
+import { type Config, readDashboardUsers, readStateDirectory } from './config.ts';
 import { PRODUCT_QUEUE } from './contract/index.ts';
 import type { ModelInfo } from './domain/category.ts';
 import { CategorizerError } from './domain/errors.ts';
@@ -230,6 +237,8 @@ export async function composePredict(config: Config): Promise<PredictApp> {
 
 export interface EnqueueApp {
   readonly queue: ProductQueue;
+  readonly records: ImportRecords;
+  readonly notes: ImportNotes;
   close(): Promise<void>;
 }
 
@@ -242,18 +251,31 @@ export async function composeEnqueue(config: Config, stop: AbortSignal): Promise
     closer.add(async () => connection.disconnect());
     const prefix = config.QUEUE_PREFIX;
     const payloads = createPayloads({ connection, prefix, ttlHours: config.PAYLOAD_TTL_HOURS });
-    const queue = createProductQueue({ connection, prefix, payloads, tracer: enqueueTracer });
+    const records = createImportRecords({ connection, prefix });
+    const queue = createProductQueue({ connection, prefix, payloads, imports: records, tracer: enqueueTracer });
     closer.add(queue.close);
-    return { queue, close: closer.close };
+    return { queue, records, notes: openImportNotes(config), close: closer.close };
   } catch (error) {
     await closer.close();
     throw error;
   }
 }
 
+function openImportNotes(config: Config): ImportNotes {
+  return createImportNotes({
+    directory: join(readStateDirectory(config), 'imports'),
+    target: `${withoutCredentials(config.REDIS_URL)} ${config.QUEUE_PREFIX}`,
+    logger: createLogger(config.LOG_LEVEL, config.OTEL_SERVICE_NAME),
+  });
+}
+
 export interface QueueApp {
   readonly monitor: QueueMonitor & RunMonitor;
   readonly results: ResultQueue;
+  readonly records: ImportRecords;
+  readonly notes: ImportNotes;
+  /** Claims of a collector that writes this file; released when the app closes. */
+  createClaims(out: string): CollectorClaims;
   close(): Promise<void>;
 }
 
@@ -267,9 +289,21 @@ export async function composeQueues(config: Config, stop: AbortSignal): Promise<
   const monitor = createQueueMonitor({ connection, prefix });
   closer.add(monitor.close);
   const payloads = createPayloads({ connection, prefix, ttlHours: config.PAYLOAD_TTL_HOURS });
-  const results = createResultQueue({ connection, prefix, payloads, logger });
+  const records = createImportRecords({ connection, prefix });
+  const results = createResultQueue({ connection, prefix, payloads, imports: records, logger });
   closer.add(results.close);
-  return { monitor, results, close: closer.close };
+  return {
+    monitor,
+    results,
+    records,
+    notes: openImportNotes(config),
+    createClaims(out) {
+      const claims = createCollectorClaims({ connection, prefix, out });
+      closer.add(claims.release);
+      return claims;
+    },
+    close: closer.close,
+  };
 }
 
 export interface DashboardApp {

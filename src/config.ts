@@ -1,4 +1,6 @@
 import { isIPv4 } from 'node:net';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { PAYLOAD_TTL_HOURS } from './contract/names.ts';
 
@@ -123,6 +125,13 @@ export const configSchema = z.object({
   SCHEDULER_PORT: integer(0, 65_535)
     .default(8002)
     .describe("The scheduler's HTTP port; 0 takes a free one and logs it."),
+  STATE_DIR: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Where `enqueue` and `run` note which imports they sent, so that a Redis that lost one is noticed. Default: `product-categorizer` in `XDG_STATE_HOME` or `~/.local/state`.',
+    ),
   SHUTDOWN_TIMEOUT_MS: integer(100, 600_000)
     .default(20_000)
     .describe('Time to finish what was begun after SIGTERM, in milliseconds.'),
@@ -179,6 +188,11 @@ function findLoginProblems(set: NodeJS.ProcessEnv): string[] {
     problems.push('DASHBOARD_VIEWER_USER: the same name as DASHBOARD_OPERATOR_USER');
   }
   return problems;
+}
+
+/** The directory of what this machine remembers; it need not exist. */
+export function readStateDirectory({ STATE_DIR }: Config, { XDG_STATE_HOME: home } = process.env): string {
+  return STATE_DIR ?? join(home || join(homedir(), '.local', 'state'), 'product-categorizer');
 }
 
 /** @throws ConfigError `CONFIG_INVALID` where it is not set */

@@ -25,6 +25,7 @@ process.stdout.on('error', () => undefined);
 
 const context: CommandContext = {
   config: readConfig,
+  command: ['categorizer', ...process.argv.slice(2)].map(quoteForShell).join(' '),
   stop: stop.signal,
   print: (text) => process.stdout.write(`${text}\n`),
   note: (text) => process.stderr.write(`${text}\n`),
@@ -40,6 +41,11 @@ try {
 }
 process.stdin.destroy();
 setTimeout(() => process.exit(), LINGER_MS).unref();
+
+/** A word as a POSIX shell reads it. */
+function quoteForShell(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
 
 /** Says what went wrong. @returns the exit code */
 function explain(error: unknown): number {

@@ -1,5 +1,6 @@
+import { createCounts, increment } from './counts.ts';
 import { createTally, type Tally } from './outcome-tally.ts';
-import type { CollectedResult, ResultFile, ResultKey, ResultQueue } from './ports.ts';
+import type { CollectedKey, CollectedResult, CollectorClaims, ResultFile, ResultQueue } from './ports.ts';
 import { throwIfStopped } from './stopping.ts';
 
 const REMOVE_PAGE = 500;
@@ -12,70 +13,69 @@ export interface CollectSummary extends Tally {
   readonly duplicates: number;
   /** Results that cannot be read and were left on the queue. */
   readonly unreadable: number;
-}
-
-export interface CollectProgress {
-  /** Results on the queue that were not collected before. */
-  readonly results: number;
-  readonly products: number;
+  /** Results that name a run and answer none of its jobs; they were left on the queue. */
+  readonly foreign: number;
+  /** Whether the file is there: an import that has products is not given a file without any. */
+  readonly written: boolean;
 }
 
 /**
- * Moves the results of a run from the queue to a file. They leave the queue only when the file is safe on disk, and
- * the file says which results it holds: killed at any moment, the same call goes on and no product is there twice.
+ * Moves results from the queue to a file. They leave the queue only when the file is safe on disk, and the file says which
+ * results it holds: killed at any moment, the same call goes on and no product is there twice.
  *
- * @throws CategorizerError `INTERRUPTED`, and what the ports throw; the file is as it was before then
+ * @throws CategorizerError `INTERRUPTED`, `RUN_HELD`, and what the ports and `pages` throw; the file is as it was before then
  */
 export async function collectResults(
-  ports: { readonly queue: ResultQueue; readonly file: ResultFile },
+  ports: {
+    readonly queue: Pick<ResultQueue, 'collectedBefore' | 'remove' | 'unreadable' | 'foreign'>;
+    readonly file: ResultFile;
+    readonly claims: Pick<CollectorClaims, 'confirm'>;
+  },
   options: {
-    /** All runs where none is named. */
-    readonly runId: string | undefined;
+    /** What to collect; a page may hold results that were collected before. */
+    readonly pages: AsyncIterable<readonly CollectedResult[]>;
+    /** Whether a file without products is right, where there are none. */
+    readonly mayBeEmpty: () => boolean;
     /** A confidence, 0 to 1: what is below it is counted as worth a review. */
     readonly reviewBelow: number;
     readonly stop: AbortSignal;
-    /** Whether more is to come; asked each time when all was read. It may take its time. */
-    readonly more: (progress: CollectProgress) => Promise<boolean>;
-    readonly onProgress?: (progress: CollectProgress) => void;
+    readonly onProgress?: (products: number) => void;
   },
 ): Promise<CollectSummary> {
-  const { queue, file } = ports;
-  const { runId, reviewBelow, stop, more, onProgress } = options;
+  const { queue, file, claims } = ports;
+  const { pages, mayBeEmpty, reviewBelow, stop, onProgress } = options;
   const tally = createTally(reviewBelow);
-  const seen = new Map<string, ResultKey>();
+  const seen = new Map<string, CollectedKey>();
   let results = 0;
   let duplicates = 0;
-  let collectedBefore = 0;
-
-  const progress = (): CollectProgress => ({
-    results: seen.size - collectedBefore + queue.unreadable(),
-    products: tally.products,
-  });
 
   async function collect(result: CollectedResult): Promise<void> {
     await file.write(result);
     results++;
-    tally.add(result.products);
+    tally.add(result);
   }
 
   const inFile = await file.begin();
+  let written = false;
   try {
-    for await (const page of queue.read(runId, () => more(progress()))) {
+    for await (const page of pages) {
       throwIfStopped(stop, STOPPED);
       const unseen = page.filter(({ resultId }) => !seen.has(resultId));
       const before = await queue.collectedBefore(unseen);
-      collectedBefore += before.size;
       for (const result of unseen) {
-        const { resultId } = result;
+        const { resultId, answerIds = [resultId] } = result;
         // Without its products: what is kept is what is needed to remove it.
-        seen.set(resultId, { resultId, runId: result.runId });
-        if (inFile.has(resultId) || before.has(resultId)) duplicates++;
+        seen.set(resultId, keyOf(result));
+        if (before.has(resultId) || answerIds.some((id) => inFile.has(id)) || result.modelVersion === '') duplicates++;
         else await collect(result);
       }
-      onProgress?.(progress());
+      onProgress?.(tally.products);
     }
     throwIfStopped(stop, STOPPED);
-    await file.commit();
+    await claims.confirm();
+    written = results > 0 || inFile.size > 0 || mayBeEmpty();
+    if (written) await file.commit();
+    else await file.abort();
   } catch (error) {
     await file.abort();
     throw error;
@@ -85,5 +85,14 @@ export async function collectResults(
   for (let start = 0; start < collected.length; start += REMOVE_PAGE) {
     await queue.remove(collected.slice(start, start + REMOVE_PAGE));
   }
-  return { results, ...tally.summary(), duplicates, unreadable: queue.unreadable() };
+  const left = { unreadable: queue.unreadable(), foreign: queue.foreign() };
+  return { results, ...tally.summary(), duplicates, ...left, written };
+}
+
+/** What is remembered of a result. */
+function keyOf({ resultId, runId, chunk, modelVersion, modelSha256, products }: CollectedResult): CollectedKey {
+  if (chunk === undefined || modelVersion === '') return { resultId, runId, chunk };
+  const rejected = createCounts();
+  for (const { code } of products.rejects) increment(rejected, code);
+  return { resultId, runId, chunk, answer: { model: { version: modelVersion, sha256: modelSha256 }, rejected } };
 }

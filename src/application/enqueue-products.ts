@@ -1,8 +1,9 @@
 import { CategorizerError, messageOf } from '../domain/errors.ts';
+import type { ChunkState, ImportTotals } from '../domain/import.ts';
 import type { ProductTable } from '../domain/product.ts';
 import { createChunker } from './chunker.ts';
 import { createCounts, increment } from './counts.ts';
-import type { Clock, ProductQueue, ProductSource, RejectSink, RunTotals, SentBefore } from './ports.ts';
+import type { Clock, ProductQueue, ProductSource, RejectSink } from './ports.ts';
 import { throwIfStopped } from './stopping.ts';
 
 /** Chunks on their way to Redis at once: enough to hide its time, little enough for memory. */
@@ -11,8 +12,19 @@ const SENDS_IN_FLIGHT = 4;
 /** While the queue is full it is asked again after so many milliseconds. */
 const FULL_QUEUE_PAUSE_MS = 50;
 
+/** Whether a chunk in that state need not be sent again. */
+const IS_THERE: Readonly<Record<ChunkState, boolean>> = {
+  collected: true,
+  answered: true,
+  waiting: true,
+  failed: false,
+  missing: false,
+};
+
 export interface EnqueueOptions {
   readonly runId: string;
+  /** Of an import, what a person types to run it again. */
+  readonly command?: string;
   /** Products in a job. */
   readonly chunkSize: number;
   /** Waits while about so many bytes of products are in Redis and not categorized. */
@@ -30,21 +42,21 @@ export interface EnqueueProgress {
   readonly paused: boolean;
 }
 
-export interface EnqueueSummary extends RunTotals {
+export interface EnqueueSummary extends ImportTotals {
   readonly runId: string;
+  /** Chunks that were sent by this call, and the products in them. */
+  readonly sentNow: { readonly jobs: number; readonly products: number };
   /** Chunks of an earlier call of the same import that were not sent again, and the products in them. */
   readonly sentBefore: { readonly jobs: number; readonly products: number };
-  /** Rows that were passed over because their product id was there before, or comes again. */
-  readonly skipped: number;
-  readonly rejectedByCode: Readonly<Record<string, number>>;
   readonly rejectFiles: readonly string[];
 }
 
 /**
  * Sends a stream of products to the queue in chunks; what a worker would reject is put aside before it travels.
  *
- * Chunks are numbered in the order of the input, so that the same input under the same run id gives the same jobs. What
- * is known to have arrived is not sent again: killed at any moment, the same call finishes the import.
+ * Chunks are numbered in the order of the input, so that the same input under the same run id gives the same jobs. What is on
+ * its way, answered or collected is not sent again, and what failed or is missing is: killed at any moment, or when something
+ * of it was lost, the same call finishes the import.
  *
  * @throws CategorizerError `INTERRUPTED`, `RUN_CONFLICT`, and what the ports throw
  */
@@ -58,9 +70,11 @@ export async function enqueueProducts(
   options: EnqueueOptions,
 ): Promise<EnqueueSummary> {
   const { source, queue, rejects, clock } = ports;
-  const { runId, chunkSize, maxPendingBytes, stop, onProgress } = options;
-  const before = await queue.begin(runId, `${source.fingerprint}-${chunkSize}`);
-  if (before.totals) return sentCompletely(runId, before.totals);
+  const { runId, command, chunkSize, maxPendingBytes, stop, onProgress } = options;
+  const before = await queue.begin(runId, `${source.fingerprint}-${chunkSize}`, command);
+  if (before.totals && before.lost.length === 0) return sentCompletely(runId, before.totals);
+  await queue.clear(runId, before.lost);
+  const isThere = (number: number) => IS_THERE[before.stateOf(number) ?? 'missing'];
 
   const inFlight = new Set<Promise<void>>();
   let failure: { readonly error: unknown } | undefined;
@@ -88,7 +102,7 @@ export async function enqueueProducts(
     if (failure) throw failure.error;
     const number = nextChunk++;
     const { rows } = products.features;
-    if (before.has(number)) {
+    if (isThere(number)) {
       sentBefore.jobs++;
       sentBefore.products += rows;
       progress(false);
@@ -124,10 +138,11 @@ export async function enqueueProducts(
     await settle();
     // The files of the rejects first: a run that is complete is not read again.
     const { rejectFiles, rejectedByCode, rejected } = await putAside(source, rejects);
-    const totals = { jobs: nextChunk, products: sent.products + sentBefore.products, rejected };
-    await queue.finish(runId, totals);
     const { skipped } = source.counts();
-    return { runId, ...totals, sentBefore, skipped, rejectedByCode, rejectFiles };
+    const products = sent.products + sentBefore.products;
+    const totals = { jobs: nextChunk, products, rejected, rejectedByCode, skipped };
+    await queue.finish(runId, totals);
+    return { runId, ...totals, sentNow: sent, sentBefore, rejectFiles };
   } catch (error) {
     await settle().catch(() => undefined);
     await rejects.abort();
@@ -150,9 +165,9 @@ async function putAside(source: ProductSource, rejects: RejectSink) {
   return { rejected, rejectedByCode, rejectFiles: await rejects.commit() };
 }
 
-function sentCompletely(runId: string, totals: NonNullable<SentBefore['totals']>): EnqueueSummary {
+function sentCompletely(runId: string, totals: ImportTotals): EnqueueSummary {
   const { jobs, products } = totals;
-  return { runId, ...totals, sentBefore: { jobs, products }, skipped: 0, rejectedByCode: {}, rejectFiles: [] };
+  return { runId, ...totals, sentNow: { jobs: 0, products: 0 }, sentBefore: { jobs, products }, rejectFiles: [] };
 }
 
 function saysHowToGoOn(error: unknown, sent: { products: number; jobs: number }): unknown {

@@ -1,4 +1,5 @@
 import { NO_CATEGORY } from '../domain/category.ts';
+import { type AnsweringModel, modelLabel } from '../domain/import.ts';
 import { createCounts, increment } from './counts.ts';
 import type { CategorizedProducts } from './ports.ts';
 
@@ -13,6 +14,15 @@ export interface Tally {
   readonly meanConfidence: number | undefined;
   /** Categorized products whose confidence is below the bound: a person should look at them. */
   readonly toReview: number;
+  /** Who answered, with the number of products. */
+  readonly models: readonly (AnsweringModel & { readonly products: number })[];
+}
+
+/** Outcomes of products, and the model that they come from. */
+interface TalliedResult {
+  readonly products: CategorizedProducts;
+  readonly modelVersion: string;
+  readonly modelSha256: string;
 }
 
 /** Counts outcomes. @param reviewBelow a confidence, 0 to 1 */
@@ -23,11 +33,15 @@ export function createTally(reviewBelow: number) {
   let rejected = 0;
   let confidenceSum = 0;
   let toReview = 0;
+  const models = new Map<string, AnsweringModel & { products: number }>();
   return {
     get products(): number {
       return products;
     },
-    add({ rows, categories, categoryIndexes, confidences, rejects }: CategorizedProducts): void {
+    add({ modelVersion: version, modelSha256: sha256, products: outcomes }: TalliedResult): void {
+      const { rows, categories, categoryIndexes, confidences, rejects } = outcomes;
+      const label = modelLabel({ version, sha256 });
+      models.set(label, { version, sha256, products: (models.get(label)?.products ?? 0) + rows });
       products += rows;
       rejected += rejects.length;
       for (const { code } of rejects) increment(rejectedByCode, code);
@@ -45,7 +59,17 @@ export function createTally(reviewBelow: number) {
     summary(): Tally {
       const categorized = products - rejected;
       const meanConfidence = categorized > 0 ? confidenceSum / categorized : undefined;
-      return { products, categorized, rejected, byCategory, rejectedByCode, meanConfidence, toReview };
+      const answered = [...models.values()].sort((a, b) => b.products - a.products);
+      return {
+        products,
+        categorized,
+        rejected,
+        byCategory,
+        rejectedByCode,
+        meanConfidence,
+        toReview,
+        models: answered,
+      };
     },
   };
 }

@@ -9,6 +9,7 @@
 import type { ModelInfo } from '../domain/category.ts';
 import type { RejectReason } from '../domain/errors.ts';
 import type { FeatureMatrix } from '../domain/features.ts';
+import type { AnsweringModel, ChunkState, ImportTotals } from '../domain/import.ts';
 import type { PredictionBatch } from '../domain/prediction.ts';
 import type { PackedIds, ProductTable, Reject } from '../domain/product.ts';
 
@@ -180,38 +181,82 @@ export interface OutgoingChunk {
   readonly products: ProductTable;
 }
 
-/** How large a run is, once all of it was sent. */
-export interface RunTotals {
-  readonly jobs: number;
-  readonly products: number;
-  readonly rejected: number;
-}
-
-/** What is remembered of a run that was begun before. */
+/** What is remembered of a run that was begun before, held against what is there. */
 export interface SentBefore {
-  /** Whether the chunk of that number is known to have arrived. */
-  has(chunkNumber: number): boolean;
+  /** Where a chunk of it is; undefined where it was not sent. */
+  stateOf(chunkNumber: number): ChunkState | undefined;
+  /** Numbers of the chunks that failed or are missing. */
+  readonly lost: readonly number[];
   /** Where all of it was sent. */
-  readonly totals?: RunTotals;
+  readonly totals?: ImportTotals;
 }
 
 export interface ProductQueue {
   /**
    * Claims the run for this input; what was sent of it before need not be sent again.
    *
+   * @param command of an import, what a person types to run it again: it is listed then
    * @throws CategorizerError `RUN_CONFLICT` where another input was sent under the same run id
    */
-  begin(runId: string, fingerprint: string): Promise<SentBefore>;
+  begin(runId: string, fingerprint: string, command?: string): Promise<SentBefore>;
   /** Jobs that are not finished. */
   pendingJobs(): Promise<number>;
-  /** Resolves when the chunk is in Redis and remembered as sent. Sending it twice adds it once. */
+  /**
+   * Resolves when the chunk is in Redis and remembered as sent: when the job that is there was compared with it. Sending it
+   * twice adds it once. Where somebody else's job has its id, it is sent under another.
+   *
+   * @throws CategorizerError `RUN_CONFLICT` where too many ids are taken
+   */
   enqueue(chunk: OutgoingChunk): Promise<void>;
   /** Remembers that all of the run was sent. */
-  finish(runId: string, totals: RunTotals): Promise<void>;
-  /** These chunks were lost: removes what is left of their jobs, and sends them again when the run is sent again. */
+  finish(runId: string, totals: ImportTotals): Promise<void>;
+  /** Removes what is left on the queues of chunks that failed or are missing, so that they can be sent again. */
+  clear(runId: string, chunkNumbers: readonly number[]): Promise<void>;
+  /** As `clear`, and no answer to what was sent of them until now counts. */
   forget(runId: string, chunkNumbers: readonly number[]): Promise<void>;
-  /** Gives up the claim where nothing was sent, so that a mended input can have the run id. */
+  /** Gives up the claim where nothing was sent, so that another input can have the run id. */
   withdraw(runId: string): Promise<void>;
+}
+
+/** What is remembered of an import. */
+export interface ImportRecord {
+  readonly runId: string;
+  readonly startedAt: Date;
+  /** What a person types to run it again. */
+  readonly command?: string;
+  /** Known once all of it was sent. */
+  readonly totals?: ImportTotals;
+}
+
+/** What was collected for a chunk. */
+export interface ChunkAnswer {
+  readonly model: AnsweringModel;
+  /** Products that the model rejected, by code. */
+  readonly rejected: Readonly<Record<string, number>>;
+}
+
+export interface ImportChunk {
+  readonly number: number;
+  readonly state: ChunkState;
+  /** Whether its sending is remembered. */
+  readonly sent: boolean;
+  /** 0 where it is not. */
+  readonly products: number;
+  /** Of a failed one. */
+  readonly failure?: { readonly code: string; readonly message: string };
+  /** Of a collected one. */
+  readonly answer?: ChunkAnswer;
+}
+
+/** The records of imports. */
+export interface ImportRecords {
+  find(runId: string): Promise<ImportRecord | undefined>;
+  /** Numbers of the chunks whose sending is remembered. */
+  numbers(runId: string): Promise<readonly number[]>;
+  /** Where these chunks are now, in the same order. */
+  chunks(runId: string, numbers: readonly number[]): Promise<readonly ImportChunk[]>;
+  /** Ids of the imports that were begun last, the newest first. */
+  latest(limit: number): Promise<readonly string[]>;
 }
 
 /** What became of the products of one result job. */
@@ -221,7 +266,12 @@ export interface CollectedResult {
   readonly jobId: string;
   readonly runId?: string;
   readonly modelVersion: string;
+  readonly modelSha256: string;
   readonly products: CategorizedProducts;
+  /** The chunk of a recorded import that it answers. */
+  readonly chunk?: number;
+  /** The ids that results of this chunk can have: it may have been sent, and answered, more than once. */
+  readonly answerIds?: readonly string[];
 }
 
 /** What became of some products, in flat arrays: place i of each belongs to the same product. */
@@ -238,34 +288,62 @@ export interface CategorizedProducts {
   readonly rejects: readonly Reject[];
 }
 
-/** Names a result without its products. */
-export type ResultKey = Pick<CollectedResult, 'resultId' | 'runId'>;
+/** What is left of a result once its products are written. */
+export interface CollectedKey extends Pick<CollectedResult, 'resultId' | 'runId' | 'chunk'> {
+  /** What to remember of the chunk that it answers. */
+  readonly answer?: ChunkAnswer;
+}
 
 export interface ResultQueue {
   /**
-   * Oldest first, in pages; leaves them on the queue. All runs where no run is named.
+   * All results, oldest first, in pages; leaves them on the queue. Those of one run where one is named.
    *
-   * @param more is asked when all was read: true looks again for what came meanwhile
+   * @param met ids of results that are passed over; those that are met are added
    */
-  read(runId: string | undefined, more: () => Promise<boolean>): AsyncIterable<readonly CollectedResult[]>;
+  scan(runId: string | undefined, met: Set<string>): AsyncIterable<readonly CollectedResult[]>;
+  /** The answers of these chunks of a recorded import, in pages; leaves them on the queue. */
+  answers(runId: string, chunkNumbers: readonly number[]): AsyncIterable<readonly CollectedResult[]>;
   /** Results met so far that cannot be read; the log says why, and they stay on the queue. */
   unreadable(): number;
+  /** Results met so far that name a run and answer none of its jobs; they stay on the queue. */
+  foreign(): number;
+  /** Looks for more of those, once. */
+  findForeign(runId: string): Promise<void>;
   /** Which of these were collected before, however long ago. */
-  collectedBefore(results: readonly ResultKey[]): Promise<ReadonlySet<string>>;
+  collectedBefore(results: readonly CollectedKey[]): Promise<ReadonlySet<string>>;
   /** Remembers them as collected, then removes them from the queue. Doing it again changes nothing. */
-  remove(results: readonly ResultKey[]): Promise<void>;
+  remove(results: readonly CollectedKey[]): Promise<void>;
 }
 
-/** How far a run is. */
-export interface RunProgress {
-  /** Its producer keeps a record of it. */
-  readonly begun: boolean;
-  /** Known once all of the run was sent; never for a run of a producer that keeps no record. */
-  readonly totals?: RunTotals;
-  /** Its results that were collected and removed. */
-  readonly collected: number;
-  /** Its jobs in the failed set, by code. */
-  readonly failed: Readonly<Record<string, number>>;
+/** What this machine remembers of the imports that it sent, whatever becomes of Redis. */
+export interface ImportNotes {
+  find(runId: string): Promise<{ readonly startedAt: Date } | undefined>;
+  write(runId: string): Promise<void>;
+  /** It was collected. */
+  remove(runId: string): Promise<void>;
+}
+
+/** Who collects a run. */
+export interface CollectorHolder {
+  readonly host: string;
+  readonly pid: number;
+  /** ISO 8601. */
+  readonly since: string;
+  /** The file that it writes. */
+  readonly out: string;
+}
+
+/** Only one collects a run at a time: two would each write all of it. */
+export interface CollectorClaims {
+  /** Resolves with who holds it where it is taken. All runs without a record where none is named. */
+  take(runId: string | undefined): Promise<CollectorHolder | undefined>;
+  /** @throws CategorizerError `RUN_HELD` where a claim was lost: this process was frozen, and another took it */
+  confirm(): Promise<void>;
+  release(): Promise<void>;
+}
+
+/** What the queue shows beside the record of an import. */
+export interface QueueActivity {
   /** Jobs of any run that wait or are in work. */
   readonly unfinishedJobs: number;
   /** Workers that are connected to the input queue; not counted where no job is unfinished. */
@@ -273,7 +351,9 @@ export interface RunProgress {
 }
 
 export interface RunMonitor {
-  progress(runId: string | undefined): Promise<RunProgress>;
+  activity(): Promise<QueueActivity>;
+  /** Jobs in the failed set, of this run or of all, by code. */
+  failures(runId: string | undefined): Promise<Readonly<Record<string, number>>>;
 }
 
 /** A file that is written whole or not at all, and that goes on where an earlier call ended. */

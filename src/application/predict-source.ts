@@ -29,8 +29,9 @@ export async function predictSource(
 
   async function write(products: CategorizedProducts): Promise<void> {
     throwIfStopped(options.stop, 'stopped by a signal; nothing was written');
-    tally.add(products);
-    await file.write({ resultId: '', modelVersion: model.version, products });
+    const result = { resultId: '', modelVersion: model.version, modelSha256: model.sha256, products };
+    tally.add(result);
+    await file.write(result);
   }
 
   async function categorize({ ids, features }: ProductTable): Promise<CategorizedProducts> {

@@ -22,6 +22,8 @@ export const EXIT = {
 export interface CommandContext {
   /** Reads the environment when it is needed, so that `--help` works in any. @throws ConfigError */
   config(): Config;
+  /** What a person types to run this command again. */
+  readonly command: string;
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly stop: AbortSignal;
   /** Data, to standard output. */
@@ -38,6 +40,14 @@ export function integerOption(least: number, most: number): (text: string) => nu
     if (/^\d+$/.test(text) && value >= least && value <= most) return value;
     throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
   };
+}
+
+/** A parser for options that are durations: `90`, `90s`, `15m`, `2h`. @returns milliseconds */
+export function durationOption(text: string): number {
+  const [, number, unit = 's'] = /^(\d{1,9})(s|m|h)?$/.exec(text) ?? [];
+  if (number === undefined) throw new InvalidArgumentError('expected a duration like 90s, 15m or 2h.');
+  const seconds = { s: 1, m: 60, h: 3600 }[unit] ?? 1;
+  return Number(number) * seconds * 1000;
 }
 
 /** A parser for options that are shares or probabilities. */
@@ -91,24 +101,39 @@ export function formatTable(rows: readonly (readonly string[])[], numbersFrom: n
 /** `A 12, B 3`, the most frequent first. */
 export function formatCounts(counts: Readonly<Record<string, number>>): string {
   const entries = Object.entries(counts).sort(([, a], [, b]) => b - a);
-  return entries.length === 0 ? '-' : entries.map(([name, count]) => `${name} ${count}`).join(', ');
+  return entries.length === 0 ? '-' : entries.map(([name, count]) => `${name} ${formatNumber(count)}`).join(', ');
 }
 
 /** `3 (A 2, B 1)`; `3` where nothing is known of what they are. */
 export function formatTotal(total: number, counts: Readonly<Record<string, number>>): string {
-  return Object.keys(counts).length === 0 ? String(total) : `${total} (${formatCounts(counts)})`;
+  return Object.keys(counts).length === 0 ? formatNumber(total) : `${formatNumber(total)} (${formatCounts(counts)})`;
 }
 
-/** What became of products, for people. */
+/** What came out of the products that this call met, for people. */
 export function describeTally(tally: Tally, reviewBelow: number): Record<string, string | number> {
-  const { products, categorized, byCategory, meanConfidence, toReview, rejected, rejectedByCode } = tally;
+  const { products, categorized, rejected, rejectedByCode } = tally;
   return {
-    products,
-    categorized: categorized === 0 ? 0 : `${categorized} (${formatShares(byCategory, categorized)})`,
-    ...(meanConfidence !== undefined && { confidence: `${meanConfidence.toFixed(3)} on average` }),
-    ...(categorized > 0 && { 'to review': `${toReview} below ${reviewBelow}` }),
+    products: formatNumber(products),
+    categorized: formatNumber(categorized),
     rejected: formatTotal(rejected, rejectedByCode),
+    ...describeCategories(tally, reviewBelow),
   };
+}
+
+/** The share of each category, and how sure the model was; nothing where nothing was categorized. */
+export function describeCategories(tally: Tally, reviewBelow: number): Record<string, string | number> {
+  const { categorized, byCategory, meanConfidence, toReview } = tally;
+  if (categorized === 0) return {};
+  return {
+    categories: formatShares(byCategory, categorized),
+    ...(meanConfidence !== undefined && { confidence: `${meanConfidence.toFixed(3)} on average` }),
+    'to review': `${formatNumber(toReview)} below ${reviewBelow}`,
+  };
+}
+
+/** `1,204`. */
+export function formatNumber(value: number): string {
+  return value.toLocaleString('en-US');
 }
 
 /** `A 62.1 %, B 37.9 %`, the largest first. */

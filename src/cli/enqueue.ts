@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { type EnqueueProgress, type EnqueueSummary, enqueueProducts } from '../application/enqueue-products.ts';
-import type { ProductQueue, ProductSource, RejectSink } from '../application/ports.ts';
+import { accountForImport } from '../application/import-tracker.ts';
+import type { ImportNotes, ImportRecords, ProductQueue, ProductSource, RejectSink } from '../application/ports.ts';
 import {
   composeEnqueue,
   createRejectFiles,
@@ -9,7 +10,17 @@ import {
   systemClock,
 } from '../composition.ts';
 import { maxChunkProducts } from '../contract/index.ts';
-import { type CommandContext, EXIT, formatFields, formatTotal, integerOption, runOption } from './context.ts';
+import { CategorizerError } from '../domain/errors.ts';
+import { type CommandAccount, commandAccount, describeAccount, exitCodeOf, incompleteSentence } from './account.ts';
+import {
+  type CommandContext,
+  EXIT,
+  formatFields,
+  formatNumber,
+  formatTotal,
+  integerOption,
+  runOption,
+} from './context.ts';
 import { addInputOptions, type InputOptions, openInput } from './input.ts';
 import { createProgress, type Progress } from './progress.ts';
 
@@ -39,9 +50,9 @@ export function enqueueCommand(context: CommandContext): Command {
     .addHelpText(
       'after',
       `
-The same command goes on after an interruption: what has arrived is not sent again, and no product is in the results
-twice. The same content has the same run id where none is said: another import of it wants another --run.
-Exit code 3: done, but some rows were rejected.
+The same command goes on after an interruption, and sends again what failed or was lost since; no product is in the
+results twice. Without --run the same content has the same run id: to import it once more, name another --run.
+Exit code 3: done, but some rows were rejected. Exit code 1, RUN_INCOMPLETE: some products failed or are missing.
 
 Examples:
   $ categorizer enqueue catalogue.csv --run night-2026-11-22
@@ -74,43 +85,75 @@ async function enqueue(files: string[], options: CommandOptions, context: Comman
   const width = options.width ?? (await readModelWidth(config));
   const source = await openInput(files, options, width, context);
   try {
-    const rejects = createRejectFiles({ inputs: source.inputs, base: options.rejects });
-    const target = options.dryRun
-      ? dryRunTarget(source, context)
-      : { rejects, ...(await composeEnqueue(config, context.stop)) };
-    try {
-      const summary = await sendProducts(source, target, { ...options, width }, context);
-      context.print(options.json ? JSON.stringify(summary) : formatFields(describeEnqueue(summary)));
-      if (summary.sentBefore.products > 0) context.note(describeSentBefore(summary));
+    if (options.dryRun) {
+      const summary = await sendProducts(source, dryRunTarget(source, context), { ...options, width }, context);
+      context.print(options.json ? JSON.stringify(summary) : formatFields(describeDryRun(summary)));
       context.exitWith(summary.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
+      return;
+    }
+    const app = await composeEnqueue(config, context.stop);
+    try {
+      const rejects = createRejectFiles({ inputs: source.inputs, base: options.rejects });
+      const summary = await sendProducts(source, { ...app, rejects }, { ...options, width }, context);
+      report(await accountOf(app.records, summary), summary, options, context);
     } finally {
-      await target.close();
+      await app.close();
     }
   } finally {
     await source.close();
   }
 }
 
+function report(
+  account: CommandAccount,
+  summary: EnqueueSummary,
+  { json }: CommandOptions,
+  context: CommandContext,
+): void {
+  context.print(
+    json
+      ? JSON.stringify({ ...summary, totals: account })
+      : formatFields({ ...describeAccount(account), ...describeRejectFiles(summary) }),
+  );
+  noteSentBefore(summary, context);
+  const incomplete = incompleteSentence(account, context.command, false);
+  if (incomplete) context.note(`RUN_INCOMPLETE: ${incomplete}`);
+  context.exitWith(exitCodeOf({ ...account, models: [] }, incomplete !== undefined, true));
+}
+
+/** @throws CategorizerError `RUN_LOST` where Redis was emptied while it was sent */
+export async function accountOf(records: ImportRecords, summary: EnqueueSummary): Promise<CommandAccount> {
+  const { runId, sentNow } = summary;
+  const account = await accountForImport(records, runId);
+  if (account) return commandAccount(account, sentNow.products);
+  const message = `Redis lost the record of run ${runId} while it was sent: it was emptied; run the same import again`;
+  throw new CategorizerError('RUN_LOST', message);
+}
+
 /** Sends all of a source, with a bar. */
 export async function sendProducts(
   source: FileProductSource,
-  target: { readonly queue: ProductQueue; readonly rejects: RejectSink },
+  target: { readonly queue: ProductQueue; readonly rejects: RejectSink; readonly notes?: ImportNotes },
   options: EnqueueOptions & { readonly width: number; readonly runId?: string },
-  context: Pick<CommandContext, 'stop' | 'note'>,
+  context: Pick<CommandContext, 'stop' | 'note' | 'command'>,
   bar: Progress = createProgress(),
 ): Promise<EnqueueSummary> {
   const onProgress = createProgressListener(source, options, bar.update, context);
+  const runId = runIdOf(source, options);
   try {
-    return await enqueueProducts(
+    const summary = await enqueueProducts(
       { source, queue: target.queue, rejects: target.rejects, clock: systemClock },
       {
-        runId: runIdOf(source, options),
+        runId,
+        command: context.command,
         chunkSize: Math.min(options.chunkSize, maxChunkProducts(options.width)),
         maxPendingBytes: options.maxPending * 1024 * 1024,
         stop: context.stop,
         onProgress,
       },
     );
+    await target.notes?.write(runId);
+    return summary;
   } finally {
     bar.stop();
   }
@@ -140,7 +183,8 @@ function createProgressListener(
 /** Sends nothing and writes nothing; says what it would reject. */
 function dryRunTarget({ inputs }: FileProductSource, { note }: CommandContext) {
   const queue: ProductQueue = {
-    begin: async () => ({ has: () => false }),
+    begin: async () => ({ stateOf: () => undefined, lost: [] }),
+    clear: async () => undefined,
     pendingJobs: async () => 0,
     enqueue: async () => undefined,
     forget: async () => undefined,
@@ -159,19 +203,29 @@ function dryRunTarget({ inputs }: FileProductSource, { note }: CommandContext) {
   return { queue, rejects, close: async () => undefined };
 }
 
-export function describeEnqueue(summary: EnqueueSummary): Record<string, string | number> {
-  const { runId, products, jobs, rejected, rejectedByCode, skipped, rejectFiles } = summary;
+function describeDryRun({ runId, products, jobs, rejected, rejectedByCode, skipped }: EnqueueSummary) {
   return {
     run: runId,
-    enqueued: `${products} products in ${jobs} jobs`,
-    'rejected rows': formatTotal(rejected, rejectedByCode),
-    ...(skipped > 0 && { 'passed over': `${skipped} rows whose product id stands more than once` }),
-    ...(rejectFiles.length > 0 && { 'reject files': rejectFiles.join(', ') }),
+    read: formatNumber(products + rejected + skipped),
+    rejected: formatTotal(rejected, rejectedByCode),
+    ...(skipped > 0 && { skipped: `${formatNumber(skipped)} rows whose product id occurs more than once` }),
+    'would be sent': `${formatNumber(products)} products in ${jobs} ${jobs === 1 ? 'job' : 'jobs'}`,
   };
 }
 
-export function describeSentBefore({ runId, jobs, sentBefore }: EnqueueSummary): string {
-  return sentBefore.jobs === jobs
-    ? `all of run ${runId} was sent before: nothing was sent now; a new run of the same products wants another --run`
-    : `${sentBefore.products} products of run ${runId} had been sent before, and were not sent again`;
+export function describeRejectFiles({ rejectFiles }: EnqueueSummary): Record<string, string> {
+  return rejectFiles.length > 0 ? { 'reject files': rejectFiles.join(', ') } : {};
+}
+
+/** Why fewer products were sent than the input has. */
+export function noteSentBefore(
+  { runId, jobs, sentBefore }: EnqueueSummary,
+  { note }: Pick<CommandContext, 'note'>,
+): void {
+  if (sentBefore.products === 0) return;
+  note(
+    sentBefore.jobs === jobs
+      ? `all of run ${runId} was sent before: nothing was sent now; to send the same products again, name another --run`
+      : `${formatNumber(sentBefore.products)} products of run ${runId} were sent before, and were not sent again`,
+  );
 }

@@ -4,6 +4,7 @@ import type { CommandContext } from './context.ts';
 import { dashboardCommand } from './dashboard.ts';
 import { dbCommand } from './db.ts';
 import { enqueueCommand } from './enqueue.ts';
+import { importsCommand } from './imports.ts';
 import { modelCommand } from './model.ts';
 import { predictCommand } from './predict.ts';
 import { queueCommand } from './queue.ts';
@@ -28,8 +29,9 @@ export function createProgram(context: CommandContext): Command {
       'after',
       `
 Settings come from the environment (REDIS_URL, MODEL_PATH …): see .env.example.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some products were rejected, 4 a run waits for
-approval, 78 bad configuration, 130 and 143 ended by a signal.
+Exit codes: 0 done, and every product is accounted for; 1 failed or incomplete; 2 wrong usage; 3 done, but some
+products were rejected or several models answered; 4 a run waits for approval; 78 bad configuration; 130 and
+143 ended by a signal.
 
 Examples:
   $ categorizer worker
@@ -41,6 +43,7 @@ Examples:
     runCommand,
     enqueueCommand,
     resultsCommand,
+    importsCommand,
     predictCommand,
     queueCommand,
     modelCommand,

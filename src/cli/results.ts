@@ -1,14 +1,20 @@
 import { Command } from 'commander';
-import { type CollectProgress, type CollectSummary, collectResults } from '../application/collect-results.ts';
-import type { RunProgress } from '../application/ports.ts';
-import { watchRun } from '../application/watch-run.ts';
+import { type CollectSummary, collectResults } from '../application/collect-results.ts';
+import { accountForImport } from '../application/import-tracker.ts';
+import { allPages, createRunPages, describeHolder, type WaitHint } from '../application/result-pages.ts';
 import { composeQueues, type OutputFormat, openResultFile, type QueueApp, systemClock } from '../composition.ts';
+import { CategorizerError, REJECT_CODES } from '../domain/errors.ts';
+import { type ImportAccount, modelLabel } from '../domain/import.ts';
+import { type CommandAccount, commandAccount, describeAccount, exitCodeOf, incompleteSentence } from './account.ts';
 import {
   type CommandContext,
+  describeCategories,
   describeTally,
+  durationOption,
   EXIT,
   formatCounts,
   formatFields,
+  formatNumber,
   outputFormat,
   outputFormatOption,
   ratioOption,
@@ -20,6 +26,7 @@ export interface CollectOptions {
   out: string;
   outFormat?: OutputFormat;
   reviewBelow: number;
+  anyModel?: boolean;
 }
 
 interface CommandOptions extends Omit<CollectOptions, 'outFormat'> {
@@ -27,6 +34,7 @@ interface CommandOptions extends Omit<CollectOptions, 'outFormat'> {
   all?: boolean;
   format?: OutputFormat;
   wait?: boolean;
+  timeout?: number;
   json?: boolean;
 }
 
@@ -37,26 +45,34 @@ export function resultsCommand(context: CommandContext): Command {
     .option('--all', 'collect every run, and results without one')
     .option('--out <file>', 'where to; - for standard output (no Parquet)', '-')
     .addOption(outputFormatOption('--format <format>'));
-  return addReviewOption(command)
-    .option('--wait', 'wait until the run is complete: every job of it has a result or has failed')
+  return addCollectOptions(command)
+    .option('--wait', 'wait until the run is complete: each of its products is categorized, rejected or failed')
+    .option('--timeout <duration>', 'stop waiting after 90s, 15m or 2h', durationOption)
     .option('--json', 'print the summary as JSON (with --out FILE)')
     .addHelpText(
       'after',
       `
 What is in the file leaves the queue, after the file is safe on disk. The same command goes on where an earlier one
 ended: it keeps what the file holds and adds what is new. To standard output there is no such safety.
-Exit code 3: done, but some products were rejected, or some jobs of the run failed.
+Exit code 0: every product of the run is categorized. 3: some were rejected, or several models answered.
+1, RUN_INCOMPLETE: some are missing, failed or still to come; the message names the command that goes on.
 
 Examples:
   $ categorizer results --run night-2026-11-22 --wait --out night.parquet
+  $ categorizer results --run night-2026-11-22 --wait --timeout 2h --out night.csv
   $ categorizer results --all --format jsonl | gzip > results.jsonl.gz`,
     )
     .action((options: CommandOptions, self: Command) => {
       if (options.run === undefined && !options.all) self.error('error: say which results: --run <id> or --all');
       if (options.json && options.out === '-') self.error('error: --json needs --out FILE');
       if (options.format === 'parquet' && options.out === '-') self.error('error: Parquet needs --out FILE');
+      if (options.timeout !== undefined && !options.wait) self.error('error: --timeout needs --wait');
       return results(options, context);
     });
+}
+
+export function addCollectOptions(command: Command): Command {
+  return addReviewOption(command).option('--any-model', 'exit with 0 although more than one model answered');
 }
 
 export function addReviewOption(command: Command): Command {
@@ -69,111 +85,193 @@ export function addReviewOption(command: Command): Command {
 }
 
 async function results(options: CommandOptions, context: CommandContext): Promise<void> {
-  const { run: runId, out } = options;
+  const { run: runId, wait = false, timeout, out } = options;
   const app = await composeQueues(context.config(), context.stop);
   try {
-    const collected = await collect(
-      app,
-      runId,
-      { ...options, outFormat: options.format },
-      context,
-      options.wait ? {} : { more: async () => false },
-    );
+    const collected = await collect(app, runId, { ...options, outFormat: options.format }, context, {
+      wait,
+      timeoutMs: timeout,
+    });
     const show = out === '-' ? context.note : context.print;
     show(
       options.json
         ? JSON.stringify({ runId, out, ...collected })
-        : formatFields({ ...(runId !== undefined && { run: runId }), ...describeCollection(collected, options) }),
+        : formatFields(describeCollection(collected, options)),
     );
-    if (collected.results === 0 && collected.duplicates === 0) context.note('no new results on the queue');
-    context.exitWith(isClean(collected) ? EXIT.DONE : EXIT.REJECTS);
+    await conclude(app, collected, options, context);
   } finally {
     await app.close();
   }
 }
 
 export interface Collection extends CollectSummary {
+  /** Of an import that has a record. */
+  readonly totals?: CommandAccount;
   /** Failed jobs of the run, by code. */
   readonly failedJobs: Readonly<Record<string, number>>;
   /** Jobs of the run that are nowhere any more. */
   readonly missingJobs: number;
+  /** Runs that another collector holds, and who: their results were left. */
+  readonly held: readonly string[];
 }
 
-/** Collects with a bar. @param how.more where it is not said, until the run is complete */
+interface WaitingOptions {
+  readonly wait: boolean;
+  readonly timeoutMs?: number;
+  readonly stillSending?: () => boolean;
+  readonly bar?: Progress;
+  readonly onProgress?: (products: number) => void;
+}
+
+/** Collects with a bar. @throws CategorizerError as `createRunPages` and `collectResults` say, and `RUN_COLLECTED` */
 export async function collect(
-  { monitor, results: queue }: QueueApp,
+  app: QueueApp,
   runId: string | undefined,
   options: CollectOptions,
   context: Pick<CommandContext, 'stop' | 'note'>,
-  how: {
-    readonly more?: (
-      progress: CollectProgress,
-      wait: (progress: CollectProgress) => Promise<boolean>,
-    ) => Promise<boolean>;
-    readonly bar?: Progress;
-  } = {},
+  how: WaitingOptions,
 ): Promise<Collection> {
+  const { monitor, results: queue, records, notes } = app;
   const { out, reviewBelow } = options;
-  const { more, bar = createProgress() } = how;
+  const { wait, timeoutMs, stillSending, bar = createProgress() } = how;
+  const claims = app.createClaims(out);
+  const ports = { queue, records, claims, monitor, notes, clock: systemClock };
   const rate = createRate();
-  const hint = createHints(runId, context);
-  const watch = watchRun({ monitor, clock: systemClock }, { runId, stop: context.stop, onWait: hint });
+  const { stop } = context;
+  const onHint = createHints(runId, context);
+  const held: string[] = [];
+  const run =
+    runId === undefined ? undefined : createRunPages(ports, { runId, wait, timeoutMs, stillSending, stop, onHint });
+  const pages =
+    run?.pages() ??
+    allPages(ports, { wait, timeoutMs, stop, onHint, onHeld: (id, holder) => held.push(describeHolder(id, holder)) });
   try {
     const summary = await collectResults(
-      { queue, file: openResultFile(out, { format: outputFormat(options.outFormat, out), keep: true }) },
+      { queue, claims, file: openResultFile(out, { format: outputFormat(options.outFormat, out), keep: true }) },
       {
-        runId,
+        pages,
+        mayBeEmpty: () => (run?.account()?.sent ?? 0) === 0,
         reviewBelow,
-        stop: context.stop,
-        more: (progress) => (more ? more(progress, watch.more) : watch.more(progress)),
-        onProgress: ({ products }) =>
-          bar.update(products, watch.progress()?.totals?.products, `${products} products, ${rate(products)}`),
+        stop,
+        onProgress(products) {
+          how.onProgress?.(products);
+          bar.update(products, run?.account()?.sent, `${formatNumber(products)} products, ${rate(products)}`);
+        },
       },
     );
-    const { failed: failedJobs } = await monitor.progress(runId);
-    return { ...summary, failedJobs, missingJobs: watch.missingJobs() };
+    const account = run?.account() && runId !== undefined ? await accountForImport(records, runId) : undefined;
+    if (account && !summary.written) throw nothingToCollect(account, (await records.find(account.runId))?.command);
+    return {
+      ...summary,
+      totals: account && commandAccount(account, 0),
+      failedJobs: account ? account.failedByCode : await monitor.failures(runId),
+      missingJobs: account?.missingJobs ?? 0,
+      held,
+    };
   } finally {
     bar.stop();
   }
 }
 
+/** An import that has products, and a file that would have none. */
+function nothingToCollect(account: ImportAccount, command: string | undefined): CategorizerError {
+  const { runId, categorized, rejected } = account;
+  const incomplete = incompleteSentence(account, command, true);
+  if (incomplete)
+    return new CategorizerError(
+      'RUN_INCOMPLETE',
+      `${incomplete}; nothing was there to collect, and no file was written`,
+    );
+  const message = `all ${formatNumber(categorized + rejected)} products of run ${runId} were collected before, and this file holds none of them: no file was written; to categorize them again, import them under another --run`;
+  return new CategorizerError('RUN_COLLECTED', message);
+}
+
 /** What a person who waits should know, each once. */
-function createHints(
-  runId: string | undefined,
-  { note }: Pick<CommandContext, 'note'>,
-): (progress: RunProgress) => void {
-  const said = new Set<string>();
-  const say = (text: string) => {
-    if (!said.has(text)) note(text);
-    said.add(text);
+function createHints(runId: string | undefined, { note }: Pick<CommandContext, 'note'>): (hint: WaitHint) => void {
+  const said = new Set<WaitHint>();
+  const sentences: Record<WaitHint, string> = {
+    'not begun': `no run ${runId} has begun: waiting for it to begin (--timeout ends the wait)`,
+    'no worker': 'jobs are left and no worker is connected: start one with: categorizer worker',
+    'not all sent': `all that was sent of run ${runId} is done, but not all of it was sent: run the same import again to finish it`,
+    'timed out': 'the time of --timeout is over',
   };
-  return ({ begun, totals, unfinishedJobs, workers }) => {
-    if (workers === 0 && unfinishedJobs > 0)
-      say('jobs are left and no worker is connected: start one with: categorizer worker');
-    if (begun && !totals && unfinishedJobs === 0) {
-      say(
-        `all that was sent of run ${runId} is done, but not all of it was sent: run the same import again to finish it`,
-      );
-    }
+  return (hint) => {
+    if (!said.has(hint)) note(sentences[hint]);
+    said.add(hint);
   };
 }
 
-export function isClean({ rejected, failedJobs, missingJobs, unreadable }: Collection): boolean {
-  return rejected === 0 && missingJobs === 0 && unreadable === 0 && Object.keys(failedJobs).length === 0;
+/** Says what is not as it should be, and sets the exit code. */
+export async function conclude(
+  { records, notes }: Pick<QueueApp, 'records' | 'notes'>,
+  collection: Collection,
+  { anyModel = false }: CollectOptions,
+  context: Pick<CommandContext, 'note' | 'exitWith'>,
+): Promise<void> {
+  const { totals, results, duplicates, held } = collection;
+  if (results === 0 && duplicates === 0) context.note('no new results on the queue');
+  for (const sentence of held) context.note(`RUN_HELD: ${sentence}; its results were left`);
+  if (!totals) {
+    context.exitWith(exitCodeWithoutRecord(collection, anyModel));
+    return;
+  }
+  if (totals.models.length > 1 && !anyModel) {
+    context.note(`${totals.models.length} models answered this run (--any-model accepts that)`);
+  }
+  const { command } = (await records.find(totals.runId)) ?? {};
+  const incomplete = incompleteSentence(totals, command, true);
+  if (incomplete) context.note(`RUN_INCOMPLETE: ${incomplete}`);
+  else await notes.remove(totals.runId);
+  context.exitWith(exitCodeOf(totals, incomplete !== undefined, anyModel));
+}
+
+/** Nobody knows what there should be: what was found must be well. */
+function exitCodeWithoutRecord(collection: Collection, anyModel: boolean): number {
+  const { rejected, failedJobs, unreadable, models, held } = collection;
+  // A job of one bad product fails with the code of a reject; any other failed job is a product without an answer.
+  const failures = Object.keys(failedJobs).filter((code) => !(code in REJECT_CODES));
+  if (failures.length > 0 || unreadable > 0 || held.length > 0) return EXIT.FAILED;
+  const doubtful = rejected > 0 || Object.keys(failedJobs).length > 0 || (models.length > 1 && !anyModel);
+  return doubtful ? EXIT.REJECTS : EXIT.DONE;
 }
 
 export function describeCollection(
   collected: Collection,
-  { out, reviewBelow }: CollectOptions,
+  { run, out, reviewBelow }: CollectOptions & { run?: string },
+  account: CommandAccount | undefined = collected.totals,
 ): Record<string, string | number> {
-  const { failedJobs, missingJobs, unreadable, duplicates } = collected;
+  const { unreadable, duplicates, foreign, products } = collected;
+  return {
+    ...(account
+      ? { ...describeAccount(account), ...describeNew(collected, account.sent, reviewBelow) }
+      : { ...(run !== undefined && { run }), ...describeUnrecorded(collected, reviewBelow) }),
+    ...(unreadable > 0 && { unreadable: `${formatNumber(unreadable)} results, left on the queue; the log says why` }),
+    ...(foreign > 0 && {
+      'left alone': `${formatNumber(foreign)} results that name the run and answer none of its jobs`,
+    }),
+    ...(duplicates > 0 && { 'collected before': `${formatNumber(duplicates)} results, dropped` }),
+    ...(out !== '-' && { file: products > 0 || account ? out : `${out} (nothing new)` }),
+  };
+}
+
+/** The categories are those of what this call collected. */
+function describeNew(collected: Collection, sent: number, reviewBelow: number): Record<string, string | number> {
+  return {
+    ...(collected.products !== sent && { 'collected now': formatNumber(collected.products) }),
+    ...describeCategories(collected, reviewBelow),
+  };
+}
+
+function describeUnrecorded(collected: Collection, reviewBelow: number): Record<string, string | number> {
+  const { failedJobs, models } = collected;
   const failures = Object.values(failedJobs).reduce((sum, count) => sum + count, 0);
   return {
     ...describeTally(collected, reviewBelow),
-    'failed jobs': failures === 0 ? 0 : `${failures} (${formatCounts(failedJobs)}); see: categorizer queue status`,
-    ...(missingJobs > 0 && { 'missing jobs': `${missingJobs}: neither on the queue, nor failed, nor collected` }),
-    ...(unreadable > 0 && { unreadable: `${unreadable} results, left on the queue; the log says why` }),
-    ...(duplicates > 0 && { 'collected before': `${duplicates} results, dropped` }),
-    ...(out !== '-' && { file: out }),
+    'failed jobs':
+      failures === 0 ? 0 : `${formatNumber(failures)} (${formatCounts(failedJobs)}); see: categorizer queue status`,
+    ...Object.fromEntries(
+      models.map((model) => [`model ${modelLabel(model)}`, `${formatNumber(model.products)} products`]),
+    ),
+    record: 'none: its producer keeps none, so what is missing is not known',
   };
 }

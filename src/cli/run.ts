@@ -6,30 +6,28 @@ import {
   createRejectFiles,
   readModelWidth,
 } from '../composition.ts';
-import { type CommandContext, EXIT, formatFields } from './context.ts';
+import { commandAccount } from './account.ts';
+import { type CommandContext, formatFields, formatNumber } from './context.ts';
 import {
   addEnqueueOptions,
-  describeEnqueue,
-  describeSentBefore,
+  describeRejectFiles,
   type EnqueueOptions,
+  noteSentBefore,
   runIdOf,
   sendProducts,
 } from './enqueue.ts';
 import { openInput } from './input.ts';
 import { createProgress, type Progress } from './progress.ts';
-import { addReviewOption, type CollectOptions, collect, describeCollection, isClean } from './results.ts';
+import { addCollectOptions, type CollectOptions, collect, conclude, describeCollection } from './results.ts';
 
 interface Options extends EnqueueOptions, Omit<CollectOptions, 'outFormat'> {
   local?: boolean;
   json?: boolean;
 }
 
-/** While the import goes on, results are looked for after so many milliseconds. */
-const IMPORT_POLL_MS = 20;
-
 export function runCommand(context: CommandContext): Command {
   const command = new Command('run').description('send the products of files, wait, and collect their categories');
-  return addReviewOption(addEnqueueOptions(command))
+  return addCollectOptions(addEnqueueOptions(command))
     .requiredOption('--out <file>', 'where to; CSV, JSON lines or Parquet by its ending')
     .option('--local', 'with a worker in this process; else workers must be running')
     .option('--json', 'print the summary as JSON')
@@ -37,7 +35,8 @@ export function runCommand(context: CommandContext): Command {
       'after',
       `
 Does what enqueue and results --wait do, at the same time. Killed at any moment, the same command finishes the job.
-Exit code 3: done, but some products were rejected, or some jobs of the run failed.
+Exit code 0: every product is categorized. 3: some were rejected, or several models answered. 1, RUN_INCOMPLETE: some
+failed or are missing; the same command sends them again.
 
 Examples:
   $ categorizer run catalogue.parquet --out categories.parquet
@@ -62,7 +61,7 @@ async function run(files: string[], options: Options, context: CommandContext): 
     const runId = runIdOf(source, options);
     const rejects = createRejectFiles({ inputs: source.inputs, base: options.rejects });
     const queues = using(await composeQueues(config, context.stop));
-    const { queue } = using(await composeEnqueue(config, context.stop));
+    const producer = using(await composeEnqueue(config, context.stop));
     if (options.local) using(await composeLocalWorker(config));
 
     // What fails on one side ends the other.
@@ -73,20 +72,23 @@ async function run(files: string[], options: Options, context: CommandContext): 
     // One bar for both: how far the input is sent, and then how much of it is categorized.
     const bar = createProgress();
     const sendingBar: Progress = {
-      update: (done, total, note) => bar.update(done, total, `${note}, ${categorized} categorized`),
+      update: (done, total, note) => bar.update(done, total, `${note}, ${formatNumber(categorized)} categorized`),
       stop: () => undefined,
     };
-    const target = { queue, rejects };
-    const sent = sendProducts(source, target, { ...options, width, run: runId }, both, sendingBar).finally(() => {
+    const sent = sendProducts(
+      source,
+      { ...producer, rejects },
+      { ...options, width, run: runId },
+      both,
+      sendingBar,
+    ).finally(() => {
       sending = false;
     });
     const collected = collect(queues, runId, options, both, {
-      async more(progress, whenSent) {
-        categorized = progress.products;
-        if (!sending) return whenSent(progress);
-        await new Promise((resolve) => setTimeout(resolve, IMPORT_POLL_MS));
-        both.stop.throwIfAborted();
-        return true;
+      wait: true,
+      stillSending: () => sending,
+      onProgress: (products) => {
+        categorized = products;
       },
       bar: {
         update: (done, total, note) => !sending && bar.update(done, total ?? done, note),
@@ -97,14 +99,19 @@ async function run(files: string[], options: Options, context: CommandContext): 
     await Promise.all([sent.catch(abort), collected.catch(abort)]);
     failed.signal.throwIfAborted();
     const [imported, collection] = await Promise.all([sent, collected]);
+    const account = collection.totals && commandAccount(collection.totals, imported.sentNow.products);
 
     context.print(
       options.json
-        ? JSON.stringify({ import: imported, results: { out: options.out, ...collection } })
-        : formatFields({ ...describeEnqueue(imported), ...describeCollection(collection, options) }),
+        ? JSON.stringify({
+            import: imported,
+            results: { out: options.out, ...collection, totals: account },
+            totals: account,
+          })
+        : formatFields({ ...describeCollection(collection, options, account), ...describeRejectFiles(imported) }),
     );
-    if (imported.sentBefore.products > 0) context.note(describeSentBefore(imported));
-    context.exitWith(isClean(collection) && imported.rejected === 0 ? EXIT.DONE : EXIT.REJECTS);
+    noteSentBefore(imported, context);
+    await conclude(queues, collection, options, context);
   } finally {
     for (const close of closers) await close();
   }

@@ -1,5 +1,6 @@
 /** Builds what recategorizes the catalogue from a Config: the record in the database, and what makes runs go on. */
 import { connectForProbes, connectOrFail, connectPatiently } from '../adapters/bullmq/connection.ts';
+import { createImportRecords } from '../adapters/bullmq/import-records.ts';
 import { createPayloads } from '../adapters/bullmq/payloads.ts';
 import { createProductQueue } from '../adapters/bullmq/product-queue.ts';
 import { redisProblem } from '../adapters/bullmq/redis-health.ts';
@@ -210,9 +211,17 @@ function createRuns(
   const { registry, schedules } = records;
   const plan = createRunPlan(database);
   const payloads = createPayloads({ connection, prefix, ttlHours: config.PAYLOAD_TTL_HOURS });
-  const queue = createProductQueue({ connection, prefix, payloads, tracer: enqueueTracer, runQueue: RUN_QUEUE });
+  const imports = createImportRecords({ connection, prefix });
+  const queue = createProductQueue({
+    connection,
+    prefix,
+    payloads,
+    imports,
+    tracer: enqueueTracer,
+    runQueue: RUN_QUEUE,
+  });
   closer.add(queue.close);
-  const chunks = createRunChunks({ connection, prefix, payloads });
+  const chunks = createRunChunks({ connection, prefix, payloads, imports });
   closer.add(chunks.close);
   const runQueue = createRunQueue({ connection, prefix, calendar: cronCalendar });
   closer.add(runQueue.close);

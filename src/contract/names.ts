@@ -46,12 +46,16 @@ export const PAYLOAD_TTL_HOURS = 7 * 24;
  * @param owner id of the job or of the result
  */
 export function payloadKey(prefix: string, owner: string, crc32: number): string {
-  return `${payloadKeyStart(prefix)}${owner}:${crc32.toString(16).padStart(8, '0')}`;
+  return `${payloadKeyStart(prefix, owner)}${crc32.toString(16).padStart(8, '0')}`;
 }
 
-/** Keys outside of it are neither read nor deleted. */
-export function payloadKeyStart(prefix: string): string {
-  return `${prefix}:payload:`;
+/**
+ * How the keys of payloads begin. Only keys that begin with the id of their own job or result are read or deleted for it.
+ *
+ * @param owner id of the job or of the result; without it, how those of all begin
+ */
+export function payloadKeyStart(prefix: string, owner?: string): string {
+  return owner === undefined ? `${prefix}:payload:` : `${prefix}:payload:${owner}:`;
 }
 
 /**
@@ -76,7 +80,12 @@ export function resultIdOf(jobId: string, timestamp: number): string {
   return /^\d+$/.test(jobId) ? `r-${jobId}-${timestamp}` : `r-${jobId.replaceAll(':', '%3A')}`;
 }
 
-/** The id of a chunk of a run: the same chunk sent twice is added once. */
-export function chunkJobId(runId: string, chunkNumber: number): string {
-  return `${runId}-${chunkNumber}`;
+/**
+ * The id of a chunk of a run: the same chunk sent twice is added once.
+ *
+ * @param attempt 0 at first; a chunk that was lost, or whose id is taken by somebody else's job, is sent under the next
+ */
+export function chunkJobId(runId: string, chunkNumber: number, attempt = 0): string {
+  const id = `${runId}-${chunkNumber}`;
+  return attempt === 0 ? id : `${id}.${attempt}`;
 }

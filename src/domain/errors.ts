@@ -34,7 +34,13 @@ export const ERROR_CODES = {
   REDIS_REFUSED: 'Redis answered a command with an error: memory full, no permission.',
   PAYLOAD_MISSING: 'The payload of a packed chunk is gone: send the chunk again.',
   PAYLOAD_INVALID: 'The payload of a packed chunk is not what its job says: length, checksum or number of ids.',
-  RUN_CONFLICT: 'Another input, or the same one read or cut in another way, was sent under this run id before.',
+  RUN_CONFLICT:
+    'Another input, or the same one read or cut in another way, was sent under this run id before; or jobs of another producer hold its ids.',
+  RUN_LOST: 'Redis has nothing of a run that was sent: it was emptied. The same import, run again, sends it anew.',
+  RUN_INCOMPLETE:
+    'Some products of a run failed, are missing, or are not categorized yet. The sentence names the command that continues it.',
+  RUN_HELD: 'Another process is collecting this run.',
+  RUN_COLLECTED: 'All of the run was collected before, into another file, or that file is gone.',
   TOO_MANY_REJECTS: 'More rows were rejected than --max-rejects allows.',
   TOO_MANY_DUPLICATES: 'So many product ids stand more than once that the id column is hardly the right one.',
   DATABASE_UNAVAILABLE: 'PostgreSQL does not answer, or ended what was under way.',

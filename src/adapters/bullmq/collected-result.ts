@@ -1,4 +1,5 @@
 /** What a result job says, as collectors take it. */
+import { crc32 } from 'node:zlib';
 import type { Job } from 'bullmq';
 import type { CategorizedProducts, CollectedResult } from '../../application/ports.ts';
 import {
@@ -27,11 +28,12 @@ export async function readResult(job: Job, payloads: Payloads): Promise<ReadResu
   const parsed = parseResult(job.name, job.data);
   if (typeof parsed === 'string') throw new CategorizerError('INVALID_JOB', parsed);
   const { model, runId, jobId } = parsed.data;
-  const origin = { resultId, jobId, runId, modelVersion: model.version };
+  const origin = { resultId, jobId, runId, modelVersion: model.version, modelSha256: model.sha256 };
   if (parsed.form === 'one') return { model, result: { ...origin, products: fromPrediction(parsed.data) } };
   if (parsed.form === 'chunk') return { model, result: { ...origin, products: fromOutcomes(parsed.data.results) } };
-  const { payload: payloadKey, count: rows, categories, rejects } = parsed.data;
-  const outcomes = unpackOutcomes(await askRedis(() => payloads.read(payloadKey)), parsed.data);
+  const { payload: payloadKey, bytes, count: rows, categories, rejects } = parsed.data;
+  const payload = await askRedis(() => payloads.read({ owner: resultId, key: payloadKey, bytes }));
+  const outcomes = unpackOutcomes(payload, parsed.data);
   const problem = contradiction(parsed.data, outcomes.categoryIndexes);
   if (problem) throw new CategorizerError('INVALID_JOB', problem);
   return { model, payloadKey, result: { ...origin, products: { rows, categories, rejects, ...outcomes } } };
@@ -45,7 +47,11 @@ function contradiction(
   const unknown = categoryIndexes.find((index) => index !== NO_CATEGORY && index >= categories.length);
   if (unknown !== undefined) return `category index ${unknown} stands for none of ${categories.length} categories`;
   const outside = rejects.find(({ row }) => row >= count);
-  return outside && `row ${outside.row} is rejected, and there are ${count}`;
+  if (outside) return `row ${outside.row} is rejected, and there are ${count}`;
+  const without = categoryIndexes.reduce((sum, index) => sum + Number(index === NO_CATEGORY), 0);
+  const rejected = new Set(rejects.map(({ row }) => row));
+  const agree = rejected.size === without && rejects.every(({ row }) => categoryIndexes[row] === NO_CATEGORY);
+  return agree ? undefined : `${without} rows have no category, and ${rejected.size} rows are rejected`;
 }
 
 function fromPrediction({ productId, category, confidence }: CategoryResultData): CategorizedProducts {
@@ -81,3 +87,8 @@ function fromOutcomes(outcomes: readonly ProductOutcome[]): CategorizedProducts 
 }
 
 export const NO_PRODUCTS = fromOutcomes([]);
+
+/** CRC-32 of the ids as payloads have them. */
+export function idsChecksum({ ids }: CategorizedProducts): number {
+  return crc32(ids instanceof Uint8Array ? ids : ids.map((id) => id ?? '').join('\n'));
+}

@@ -105,7 +105,7 @@ export async function askRedis<T>(call: () => Promise<T>): Promise<T> {
 }
 
 /** What of a Redis URL may be shown. */
-function withoutCredentials(url: string): string {
+export function withoutCredentials(url: string): string {
   return url.replace(/\/\/[^/]*@/, '//').replace(/[?#].*$/, '');
 }
 

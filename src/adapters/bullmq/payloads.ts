@@ -2,13 +2,26 @@ import type { Redis } from 'ioredis';
 import { payloadKeyStart } from '../../contract/index.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 
-/** The binary values beside the jobs. Only keys of this prefix are touched, whatever a job says. */
+/** A payload as its job or result names it. */
+export interface PayloadRef {
+  /** Id of the job or result that names it. */
+  readonly owner: string;
+  readonly key: string;
+}
+
+/** The binary values beside the jobs. Whatever a job says, only keys that begin with its own id are touched. */
 export interface Payloads {
-  /** @throws CategorizerError `PAYLOAD_MISSING`, or `INVALID_JOB` where the key is none of a payload */
-  read(key: string): Promise<Buffer>;
+  /**
+   * Reads no more than was announced.
+   *
+   * @param bytes its length, as its job announces it
+   * @throws CategorizerError `PAYLOAD_MISSING`; `PAYLOAD_INVALID` where it is longer than announced; `INVALID_JOB` where
+   *   the key is not that of a payload of its owner
+   */
+  read(payload: PayloadRef & { readonly bytes: number }): Promise<Buffer>;
   write(key: string, payload: Buffer): Promise<void>;
   /** Doing it again changes nothing. */
-  remove(keys: readonly string[]): Promise<void>;
+  remove(payloads: readonly PayloadRef[]): Promise<void>;
 }
 
 /** @param options.ttlHours after which Redis drops what was written */
@@ -18,11 +31,17 @@ export function createPayloads(options: {
   readonly ttlHours: number;
 }): Payloads {
   const { connection, prefix, ttlHours } = options;
-  const isPayload = (key: string) => key.startsWith(payloadKeyStart(prefix));
 
-  async function getBytes(key: string): Promise<Buffer | null> {
+  /** Ids have no colon, but those that BullMQ's job schedulers make: without the second check `a` would own what is `a:b`'s. */
+  function isOwn({ owner, key }: PayloadRef): boolean {
+    const start = payloadKeyStart(prefix, owner);
+    return key.startsWith(start) && !key.slice(start.length).includes(':');
+  }
+
+  async function getBytes(key: string, bytes: number): Promise<Buffer> {
     try {
-      return await connection.getBuffer(key);
+      // One byte more, so that a longer one is seen; what is half a gigabyte does not arrive.
+      return await connection.getrangeBuffer(key, 0, bytes);
     } catch (error) {
       if (!messageOf(error).startsWith('WRONGTYPE')) throw error;
       throw new CategorizerError('INVALID_JOB', `payload: the key ${key} holds no payload`);
@@ -30,19 +49,24 @@ export function createPayloads(options: {
   }
 
   return {
-    async read(key) {
-      if (!isPayload(key)) {
-        throw new CategorizerError('INVALID_JOB', `payload: expected a key below ${payloadKeyStart(prefix)}`);
+    async read({ owner, key, bytes }) {
+      if (!isOwn({ owner, key })) {
+        const message = `payload: expected a key that begins with ${payloadKeyStart(prefix, owner)}, the id of its own job`;
+        throw new CategorizerError('INVALID_JOB', message);
       }
-      const payload = await getBytes(key);
-      if (payload) return payload;
+      const payload = await getBytes(key, bytes);
+      if (payload.length > bytes) {
+        throw new CategorizerError('PAYLOAD_INVALID', `the payload has more than the ${bytes} bytes its job announces`);
+      }
+      // No payload is empty.
+      if (payload.length > 0) return payload;
       throw new CategorizerError('PAYLOAD_MISSING', `there is no payload ${key} (any more): send the chunk again`);
     },
     async write(key, payload) {
       await connection.set(key, payload, 'EX', Math.round(ttlHours * 3600));
     },
-    async remove(keys) {
-      const own = keys.filter(isPayload);
+    async remove(payloads) {
+      const own = payloads.filter(isOwn).map(({ key }) => key);
       if (own.length > 0) await connection.unlink(...own);
     },
   };

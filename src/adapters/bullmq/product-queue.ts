@@ -1,5 +1,6 @@
+import { crc32 } from 'node:zlib';
 import type { JobsOptions, Queue } from 'bullmq';
-import type { ChainableCommander, Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { EnqueueTracer, OutgoingChunk, ProductQueue, SentBefore } from '../../application/ports.ts';
 import {
   chunkJobId,
@@ -8,14 +9,29 @@ import {
   type PackedProductsJobData,
   PRODUCT_QUEUE,
   packProducts,
-  parseFailedReason,
   payloadKey,
+  RESULT_QUEUE,
+  resultIdOf,
 } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
+import { allChunks } from '../../domain/import.ts';
 import { askRedis } from './connection.ts';
+import {
+  answersKey,
+  type ChunkEntry,
+  chunksKey,
+  formatEntry,
+  importsKey,
+  RECORD_SECONDS,
+  runKey,
+} from './import-keys.ts';
+import { execAll, type StoredChunk, type StoredImports, toRecord, totalsFields } from './import-records.ts';
+import { CLAIM_CHUNK } from './import-scripts.ts';
 import type { Payloads } from './payloads.ts';
-import { RUN_MEMORY_SECONDS, readTotals, runKey, sentKey, TOTALS_FIELDS } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
+
+/** Ids that are tried for one chunk: so many can be taken by the jobs of others. */
+const MOST_ATTEMPTS = 100;
 
 /**
  * The producer's side of the input queue.
@@ -26,61 +42,77 @@ export function createProductQueue(options: {
   readonly connection: Redis;
   readonly prefix: string;
   readonly payloads: Payloads;
+  readonly imports: StoredImports;
   readonly tracer: EnqueueTracer;
   /** The queue where each run has a job that waits for its chunks; none where nothing waits. */
   readonly runQueue?: string;
 }): ProductQueue & { close(): Promise<void> } {
-  const { connection, prefix, payloads, tracer, runQueue } = options;
+  const { connection, prefix, payloads, imports, tracer, runQueue } = options;
   const queue: Queue = new TolerantQueue(PRODUCT_QUEUE, {
     connection,
     prefix,
     defaultJobOptions: { ...JOB_OPTIONS },
   });
+  const results = new TolerantQueue(RESULT_QUEUE, { connection, prefix });
   // The call that fails says the same.
-  queue.on('error', () => undefined);
+  for (const each of [queue, results]) each.on('error', () => undefined);
+  /** Of each run that was begun, the entries of chunks that are to be sent again. */
+  const lostEntries = new Map<string, Map<number, ChunkEntry>>();
 
-  async function begin(runId: string, fingerprint: string): Promise<SentBefore> {
+  async function begin(runId: string, fingerprint: string, command?: string): Promise<SentBefore> {
     const key = runKey(prefix, runId);
+    const now = new Date();
     const pipeline = connection.pipeline();
     pipeline.hsetnx(key, 'fingerprint', fingerprint);
-    pipeline.hsetnx(key, 'startedAt', new Date().toISOString());
-    pipeline.expire(key, RUN_MEMORY_SECONDS);
+    pipeline.hsetnx(key, 'startedAt', now.toISOString());
+    if (command !== undefined) {
+      pipeline.zadd(importsKey(prefix), 'NX', now.getTime(), runId);
+      pipeline.zremrangebyscore(importsKey(prefix), '-inf', now.getTime() - RECORD_SECONDS * 1000);
+      pipeline.expire(importsKey(prefix), RECORD_SECONDS);
+    }
+    pipeline.expire(key, RECORD_SECONDS);
     pipeline.hgetall(key);
-    const record = (await askRedis(() => execAll(pipeline))).at(-1) as Record<string, string>;
-    if (record.fingerprint !== fingerprint) {
-      const message = `run ${runId} was begun ${record.startedAt} with another input, or with the same one read or cut in another way (--chunk-size, columns, format …): name another run with --run`;
+    const fields = (await askRedis(() => execAll(pipeline))).at(-1) as Record<string, string>;
+    if (fields.fingerprint !== fingerprint) {
+      const message = `run ${runId} was begun ${fields.startedAt} with another input, or with the same one read or cut in another way (--chunk-size, columns, format …): name another run with --run`;
       throw new CategorizerError('RUN_CONFLICT', message);
     }
-    const mended = await forgetLostChunks(runId);
-    const bits = await askRedis(() => connection.getBuffer(sentKey(prefix, runId)));
-    return {
-      has: (number) => bits !== null && ((bits[number >> 3] ?? 0) & (0x80 >> (number & 7))) !== 0,
-      totals: mended ? undefined : readTotals(record),
-    };
+    if (command !== undefined) await askRedis(() => connection.hset(key, 'command', command));
+    const totals = toRecord(runId, fields)?.totals;
+    const numbers = totals ? allChunks(totals) : await imports.numbers(runId);
+    const chunks = await imports.chunks(runId, numbers);
+    const states = new Map(chunks.filter(({ sent }) => sent).map(({ number, state }) => [number, state]));
+    const lost = chunks.filter(({ state }) => state === 'failed' || state === 'missing');
+    lostEntries.set(runId, new Map(lost.flatMap(({ number, entry }) => (entry ? [[number, entry]] : []))));
+    return { totals, stateOf: (number) => states.get(number), lost: lost.map(({ number }) => number) };
   }
 
-  /** A chunk whose payload is gone has failed for good; sent again it can be done. @returns whether there were any */
-  async function forgetLostChunks(runId: string): Promise<boolean> {
-    const ids = await askRedis(() => queue.getRanges(['failed'], 0, -1, true));
-    const lost: number[] = [];
-    for (const id of ids) {
-      const number = numberOf(runId, id);
-      if (number === undefined) continue;
-      const job = await askRedis(() => queue.getJob(id));
-      if (job && parseFailedReason(job.failedReason ?? '').code === 'PAYLOAD_MISSING') lost.push(number);
+  /** Removes what is left of jobs that will not be answered, and of results that cannot be read. */
+  async function clear(runId: string, numbers: readonly number[]): Promise<readonly StoredChunk[]> {
+    const chunks = await imports.chunks(runId, numbers);
+    for (const { number, entry } of chunks) {
+      for (const attempt of entry?.attempts ?? []) {
+        const id = chunkJobId(runId, number, attempt);
+        await removeWithPayload(queue, id);
+        await removeWithPayload(results, resultIdOf(id, 0));
+      }
     }
-    await forget(runId, lost);
-    return lost.length > 0;
+    return chunks;
   }
 
-  async function forget(runId: string, chunkNumbers: readonly number[]): Promise<void> {
-    for (const number of chunkNumbers) {
-      // In this order: killed in between, the next call still knows that the run is not complete.
-      await askRedis(() => connection.hdel(runKey(prefix, runId), ...TOTALS_FIELDS));
-      await askRedis(() => connection.setbit(sentKey(prefix, runId), number, 0));
-      const job = await askRedis(() => queue.getJob(chunkJobId(runId, number)));
-      const removed = job && (await askRedis(() => queue.remove(job.id ?? '')));
-      if (removed && typeof job.data?.payload === 'string') await askRedis(() => payloads.remove([job.data.payload]));
+  async function removeWithPayload(from: Queue, id: string): Promise<void> {
+    const job = await askRedis(() => from.getJob(id));
+    // One that is in work is locked, and stays.
+    if (!job || (await askRedis(() => from.remove(id))) === 0) return;
+    const key: unknown = job.data?.payload;
+    if (typeof key === 'string') await askRedis(() => payloads.remove([{ owner: id, key }]));
+  }
+
+  async function forget(runId: string, numbers: readonly number[]): Promise<void> {
+    for (const { number, entry } of await clear(runId, numbers)) {
+      const pipeline = connection.pipeline().hdel(answersKey(prefix, runId), String(number));
+      if (entry) pipeline.hset(chunksKey(prefix, runId), String(number), formatEntry({ ...entry, attempts: [] }));
+      await askRedis(() => execAll(pipeline));
     }
   }
 
@@ -91,52 +123,76 @@ export function createProductQueue(options: {
   }
 
   async function enqueue({ number, runId, products }: OutgoingChunk): Promise<void> {
-    const jobId = chunkJobId(runId, number);
     const { payload, ...announced } = packProducts(products);
-    const key = payloadKey(prefix, jobId, announced.crc32);
-    const data: PackedProductsJobData = { ...announced, payload: key, width: products.features.width, runId };
-    await tracer.enqueue(PRODUCT_QUEUE, 1, async (trace) => {
-      const telemetry = trace === undefined ? undefined : { metadata: trace };
-      // In this order: a job whose payload is not there yet would fail.
-      await askRedis(() => payloads.write(key, payload));
-      await askRedis(() => queue.add(PACKED_PRODUCTS_JOB, data, { jobId, telemetry, ...childOf(runId) }));
-    });
-    const pipeline = connection.pipeline();
-    pipeline.setbit(sentKey(prefix, runId), number, 1);
-    pipeline.expire(sentKey(prefix, runId), RUN_MEMORY_SECONDS);
-    await askRedis(() => execAll(pipeline));
+    const before = lostEntries.get(runId)?.get(number);
+    const idsCrc32 = crc32(products.ids);
+    const { width } = products.features;
+
+    /** @returns whether the job that has the id now is this chunk */
+    async function send(attempt: number): Promise<boolean> {
+      const jobId = chunkJobId(runId, number, attempt);
+      const key = payloadKey(prefix, jobId, announced.crc32);
+      const data: PackedProductsJobData = { ...announced, payload: key, width, runId };
+      const entry = formatEntry({
+        products: announced.count,
+        crc32: announced.crc32,
+        idsCrc32,
+        nextAttempt: attempt + 1,
+        attempts: [...(before?.attempts ?? []), attempt],
+      });
+      await tracer.enqueue(PRODUCT_QUEUE, 1, async (trace) => {
+        const telemetry = trace === undefined ? undefined : { metadata: trace };
+        // In this order: a job whose payload is not there yet would fail.
+        await askRedis(() => payloads.write(key, payload));
+        await askRedis(() => queue.add(PACKED_PRODUCTS_JOB, data, { jobId, telemetry, ...childOf(runId) }));
+      });
+      // BullMQ ignores an add whose id exists, whatever job that is: only what is stored tells.
+      const found = await askRedis(() =>
+        connection.eval(
+          CLAIM_CHUNK,
+          1,
+          chunksKey(prefix, runId),
+          queue.toKey(jobId),
+          queue.toKey('completed'),
+          jobId,
+          results.toKey(resultIdOf(jobId, 0)),
+          number,
+          entry,
+          RECORD_SECONDS,
+          key,
+          announced.count,
+          announced.crc32,
+          width,
+        ),
+      );
+      return found === 'own';
+    }
+
+    const first = before?.nextAttempt ?? 0;
+    for (let attempt = first; attempt < first + MOST_ATTEMPTS; attempt++) if (await send(attempt)) return;
+    const message = `jobs of another producer hold the ids ${chunkJobId(runId, number, first)} and the ${MOST_ATTEMPTS - 1} after it: name another run with --run`;
+    throw new CategorizerError('RUN_CONFLICT', message);
   }
 
   return {
     begin,
     pendingJobs: () => askRedis(() => queue.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized')),
     enqueue,
+    clear: async (runId, numbers) => void (await clear(runId, numbers)),
     forget,
     async finish(runId, totals) {
-      const pipeline = connection.pipeline();
-      pipeline.hset(runKey(prefix, runId), totals);
-      pipeline.expire(runKey(prefix, runId), RUN_MEMORY_SECONDS);
+      const key = runKey(prefix, runId);
+      const pipeline = connection.pipeline().hset(key, totalsFields(totals)).expire(key, RECORD_SECONDS);
       await askRedis(() => execAll(pipeline));
     },
     async withdraw(runId) {
-      const sent = await askRedis(() => connection.exists(sentKey(prefix, runId)));
-      if (sent === 0) await askRedis(() => connection.del(runKey(prefix, runId)));
+      const sent = await askRedis(() => connection.exists(chunksKey(prefix, runId)));
+      if (sent > 0) return;
+      const pipeline = connection.pipeline().del(runKey(prefix, runId)).zrem(importsKey(prefix), runId);
+      await askRedis(() => execAll(pipeline));
     },
-    close: () => queue.close(),
+    async close() {
+      await Promise.all([queue.close(), results.close()]);
+    },
   };
-}
-
-/** The number of the chunk that a job of the run is. */
-function numberOf(runId: string, jobId: string): number | undefined {
-  const number = jobId.slice(runId.length + 1);
-  return jobId.startsWith(`${runId}-`) && /^\d+$/.test(number) ? Number(number) : undefined;
-}
-
-/** The replies of all commands. @throws the error of the first that failed */
-async function execAll(pipeline: ChainableCommander): Promise<unknown[]> {
-  const replies = (await pipeline.exec()) ?? [];
-  return replies.map(([error, reply]) => {
-    if (error) throw error;
-    return reply;
-  });
 }

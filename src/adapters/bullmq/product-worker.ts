@@ -109,7 +109,7 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     const key = payloadOf(job);
     if (key === undefined) return;
     // What cannot be removed now goes away by itself.
-    payloads.remove([key]).catch((error: unknown) => {
+    payloads.remove([{ owner: idOf(job), key }]).catch((error: unknown) => {
       logger.warn({ jobId: job.id, reason: messageOf(error) }, 'the payload of a finished job was not removed');
     });
   });
@@ -152,16 +152,17 @@ async function toProductJob(job: Job, payloads: Payloads): Promise<ProductJob> {
   return {
     id: idOf(job),
     enqueuedAt: job.timestamp,
-    content: await readContent(parsed, payloads),
+    content: await readContent(idOf(job), parsed, payloads),
     runId: parsed.runId,
     trace: job.opts.telemetry?.metadata,
     stalledBefore: job.stalledCounter > 0,
   };
 }
 
-async function readContent(parsed: ParsedJob, payloads: Payloads): Promise<JobContent> {
+async function readContent(owner: string, parsed: ParsedJob, payloads: Payloads): Promise<JobContent> {
   if (parsed.form !== 'packed') return { form: parsed.form, products: parsed.products };
-  const payload = await payloads.read(parsed.packed.payload);
+  const { payload: key, bytes } = parsed.packed;
+  const payload = await payloads.read({ owner, key, bytes });
   return { form: 'packed', products: unpackProducts(payload, parsed.packed) };
 }
 

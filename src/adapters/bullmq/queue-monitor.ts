@@ -1,12 +1,11 @@
 import type { Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { createCounts, increment } from '../../application/counts.ts';
-import type { FailedJob, QueueDepth, QueueMonitor, RunMonitor, RunProgress } from '../../application/ports.ts';
+import type { FailedJob, QueueActivity, QueueDepth, QueueMonitor, RunMonitor } from '../../application/ports.ts';
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
 import { readQueueLag } from './queue-lag.ts';
-import { readRun } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
 const PAGE = 200;
@@ -50,16 +49,17 @@ export function createQueueMonitor(options: {
     for await (const jobs of failedJobs()) yield* jobs.map(toFailedJob);
   }
 
-  async function progress(runId: string | undefined): Promise<RunProgress> {
-    const counts = await askRedis(() => products.getJobCounts('waiting', 'active', 'delayed', 'prioritized', 'failed'));
-    const byCode = createCounts();
-    if (counts.failed > 0) {
-      for await (const job of failed()) if (runId === undefined || job.runId === runId) increment(byCode, job.code);
-    }
-    const run = await askRedis(() => readRun(connection, prefix, runId));
-    const unfinishedJobs = counts.waiting + counts.active + counts.delayed + counts.prioritized;
+  async function activity(): Promise<QueueActivity> {
+    const counts = await askRedis(() => products.getJobCounts('waiting', 'active', 'delayed', 'prioritized'));
+    const unfinishedJobs = Object.values(counts).reduce((sum, count) => sum + count, 0);
     const workers = unfinishedJobs > 0 ? await askRedis(() => products.getWorkersCount()) : 0;
-    return { ...run, failed: byCode, unfinishedJobs, workers };
+    return { unfinishedJobs, workers };
+  }
+
+  async function failures(runId: string | undefined): Promise<Record<string, number>> {
+    const byCode = createCounts();
+    for await (const job of failed()) if (runId === undefined || job.runId === runId) increment(byCode, job.code);
+    return byCode;
   }
 
   async function retryFailed(jobIds: readonly string[]): Promise<number> {
@@ -83,7 +83,8 @@ export function createQueueMonitor(options: {
     },
     failed,
     retryFailed,
-    progress,
+    activity,
+    failures,
     async close() {
       await Promise.all(queues.map((queue) => queue.close()));
     },

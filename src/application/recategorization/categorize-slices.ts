@@ -1,6 +1,9 @@
 import { CategorizerError } from '../../domain/errors.ts';
+import { allChunks } from '../../domain/import.ts';
+import { unpackIds } from '../../domain/packed-products.ts';
+import type { ProductTable } from '../../domain/product.ts';
 import { enqueueProducts } from '../enqueue-products.ts';
-import type { Clock, ProductQueue, ProductSource, RejectSink } from '../ports.ts';
+import type { CategorizedProducts, Clock, ProductQueue, ProductSource, RejectSink } from '../ports.ts';
 import { throwIfStopped } from '../stopping.ts';
 import type { Run, RunChunks, RunPlan, SliceState, UsedModel } from './ports.ts';
 import { describeModel, isSameModel } from './used-model.ts';
@@ -37,21 +40,24 @@ export async function categorizeSlices(
         underWay++;
         break;
       case 'lost':
-        if (sends < MAX_SENDS) lost.push(number);
-        else await giveUp(number, { code: 'RESULT_LOST', message: `its result was lost ${MAX_SENDS} times` });
+        await takeForLost(number, sends);
         break;
       case 'failed':
         await giveUp(number, outcome);
         break;
-      case 'categorized':
-        checkModel(run.model, { ...outcome.model, categories: outcome.result.products.categories });
-        await plan.stage(run.id, {
-          slice: await plan.read(run.id, number),
-          result: outcome.result.products,
-          reviewBelow: run.settings.reviewBelow,
-        });
+      case 'categorized': {
+        const slice = await plan.read(run.id, number);
+        const { products: result } = outcome.result;
+        // Whoever may write to the results queue can put another answer under the id of this one.
+        if (!areSameProducts(slice.products, result)) {
+          await takeForLost(number, sends);
+          break;
+        }
+        checkModel(run.model, { ...outcome.model, categories: result.categories });
+        await plan.stage(run.id, { slice, result, reviewBelow: run.settings.reviewBelow });
         // After it is staged: killed in between, it is left, and removed at the end.
         await chunks.removeResults(run.id, [number]);
+      }
     }
   }
   if (lost.length > 0) {
@@ -63,6 +69,11 @@ export async function categorizeSlices(
   if (underWay + lost.length > 0) return 'waiting';
   await chunks.removeResults(run.id, await chunkNumbers(plan, run.id));
   return 'staged';
+
+  async function takeForLost(number: number, sends: number): Promise<void> {
+    if (sends < MAX_SENDS) lost.push(number);
+    else await giveUp(number, { code: 'RESULT_LOST', message: `its result was lost ${MAX_SENDS} times` });
+  }
 
   async function giveUp(number: number, reason: { code: string; message: string }): Promise<void> {
     await plan.stageFailed(run.id, await plan.read(run.id, number), reason);
@@ -105,10 +116,15 @@ async function send(
     close: async () => undefined,
   };
   const staged = new Set((await plan.slices(run.id)).filter((slice) => slice.staged).map(numberOf));
-  // A Redis that lost everything knows of no chunk that arrived.
+  // What is lost is found by its outcome, which counts how often. A Redis that lost everything knows of no chunk that arrived.
   const begin: ProductQueue['begin'] = async (...args) => {
-    const before = await queue.begin(...args);
-    return { ...before, has: (number) => staged.has(number) || before.has(number) };
+    const { stateOf, totals } = await queue.begin(...args);
+    const isThere = (number: number) => staged.has(number) || stateOf(number) !== undefined;
+    return {
+      lost: [],
+      stateOf: (number) => (isThere(number) ? 'waiting' : undefined),
+      totals: totals && allChunks(totals).every(isThere) ? totals : undefined,
+    };
   };
   await enqueueProducts(
     { source, queue: { ...queue, begin }, clock, rejects: noRejects },
@@ -122,6 +138,13 @@ const noRejects: RejectSink = {
   commit: async () => [],
   abort: async () => undefined,
 };
+
+/** Whether an answer is about these products, in the same order. */
+function areSameProducts({ ids, features }: ProductTable, answer: CategorizedProducts): boolean {
+  if (answer.rows !== features.rows) return false;
+  const answered = answer.ids instanceof Uint8Array ? unpackIds(answer.ids, answer.rows) : answer.ids;
+  return unpackIds(ids, features.rows).every((id, row) => id === answered[row]);
+}
 
 function checkModel(planned: UsedModel, used: UsedModel): void {
   if (isSameModel(planned, used)) return;

@@ -85,19 +85,24 @@ function createTextFile(path: string, format: TextFormat, keep: boolean): Result
 export function createResultStream(stream: NodeJS.WritableStream, format: TextFormat): ResultFile {
   const { rows } = TEXT[format];
   const encoder = createRowEncoder(rows);
-  const write = (bytes: Uint8Array | string) => writeToStream(stream, bytes);
+  let begun = false;
+
+  /** Not before there is something to say: a reader would take the header alone for an answer. */
+  async function write(bytes: Uint8Array | string): Promise<void> {
+    if (!begun) await writeToStream(stream, rows.header);
+    begun = true;
+    await writeToStream(stream, bytes);
+  }
+
   return {
-    async begin() {
-      await write(rows.header);
-      return new Set();
-    },
+    begin: async () => new Set(),
     async write(result) {
       // Copies: a stream may hold on to what it was given for longer than until it calls back.
       for (const block of encoder.encode(result)) await write(Buffer.from(block));
       // Whoever reads the pipe sees a result when it is there.
       await write(Buffer.from(encoder.rest()));
     },
-    commit: async () => undefined,
+    commit: () => write(''),
     abort: async () => undefined,
   };
 }
