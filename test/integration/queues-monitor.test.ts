@@ -197,62 +197,20 @@ describe('failed jobs', () => {
   });
 });
 
-describe('the progress of a run', () => {
-  /** What a producer keeps of it. */
-  async function begin(runId: string, totals?: object): Promise<void> {
-    await redis.hset(`${prefix}:run:${runId}`, { fingerprint: 'a1', startedAt: '2026-11-22', ...totals });
-  }
-
-  it('that nobody knows is nothing at all', async () => {
-    const monitor = await openMonitor();
-    expect(await monitor.progress('run')).toEqual({
-      begun: false,
-      totals: undefined,
-      collected: 0,
-      failed: {},
-      unfinishedJobs: 0,
-      workers: 0,
-    });
-  });
-
-  it('is begun with its record, and its size is known once all of it was sent', async () => {
-    const monitor = await openMonitor();
-    await begin('run');
-    await begin('other', { jobs: 1, products: 1, rejected: 0 });
-    expect(await monitor.progress('run')).toMatchObject({ begun: true, totals: undefined });
-    await begin('run', { jobs: 12, products: 11_500, rejected: 3 });
-    expect(await monitor.progress('run')).toMatchObject({
-      begun: true,
-      totals: { jobs: 12, products: 11_500, rejected: 3 },
-    });
-  });
-
-  it('has the size of an empty run too', async () => {
-    const monitor = await openMonitor();
-    await begin('run', { jobs: 0, products: 0, rejected: 0 });
-    expect((await monitor.progress('run')).totals).toEqual({ jobs: 0, products: 0, rejected: 0 });
-  });
-
-  it('has the results of that run which were collected, and not those of others', async () => {
-    const monitor = await openMonitor();
-    await redis.sadd(`${prefix}:collected:run`, 'r-1', 'r-2', 'r-3');
-    await redis.sadd(`${prefix}:collected:other`, 'r-4');
-    await redis.sadd(`${prefix}:collected:`, 'r-5', 'r-6');
-    expect((await monitor.progress('run')).collected).toBe(3);
-    expect((await monitor.progress(undefined)).collected, 'without a run').toBe(2);
-  });
-
-  it('has the failed jobs of that run by their codes, beyond a page too; of no run, all of them', async () => {
+describe('the failed jobs by code', () => {
+  it('are those of that run, beyond a page too; of no run, all of them', async () => {
     const monitor = await openMonitor();
     await addMany(250, 'run');
     await addMany(3, 'other');
     await failJobs(253, (id) => (Number(id.split('-')[1]) < 2 ? 'PAYLOAD_MISSING: gone' : 'WRONG_WIDTH: x'));
-    expect((await monitor.progress('run')).failed).toEqual({ PAYLOAD_MISSING: 2, WRONG_WIDTH: 248 });
-    expect((await monitor.progress('other')).failed).toEqual({ PAYLOAD_MISSING: 2, WRONG_WIDTH: 1 });
-    expect((await monitor.progress('nobody')).failed).toEqual({});
-    expect((await monitor.progress(undefined)).failed).toEqual({ PAYLOAD_MISSING: 4, WRONG_WIDTH: 249 });
+    expect(await monitor.failures('run')).toEqual({ PAYLOAD_MISSING: 2, WRONG_WIDTH: 248 });
+    expect(await monitor.failures('other')).toEqual({ PAYLOAD_MISSING: 2, WRONG_WIDTH: 1 });
+    expect(await monitor.failures('nobody')).toEqual({});
+    expect(await monitor.failures(undefined)).toEqual({ PAYLOAD_MISSING: 4, WRONG_WIDTH: 249 });
   });
+});
 
+describe('the activity of the input queue', () => {
   it('has the jobs of any run that are not finished, whatever they wait for', async () => {
     const monitor = await openMonitor();
     await addMany(3, 'bad');
@@ -262,7 +220,7 @@ describe('the progress of a run', () => {
     await products.add(PRODUCT_JOB, {}, { priority: 5 });
     const taker = new Worker(PRODUCT_QUEUE, null, { connection: redis, prefix });
     await taker.getNextJob('token');
-    expect((await monitor.progress('run')).unfinishedJobs).toBe(6);
+    expect((await monitor.activity()).unfinishedJobs).toBe(6);
     await taker.close();
   });
 
@@ -270,16 +228,16 @@ describe('the progress of a run', () => {
     const monitor = await openMonitor();
     await addMany(2, 'run');
     await products.pause();
-    expect((await monitor.progress('run')).unfinishedJobs).toBe(2);
+    expect((await monitor.activity()).unfinishedJobs).toBe(2);
   });
 
   it('has the workers that are connected while jobs are left', async () => {
     const monitor = await openMonitor();
     const worker = new Worker(PRODUCT_QUEUE, async () => undefined, { connection: redis, prefix, autorun: false });
     await worker.waitUntilReady();
-    expect((await monitor.progress('run')).workers, 'nobody asks').toBe(0);
+    expect((await monitor.activity()).workers, 'nobody asks').toBe(0);
     await products.add(PRODUCT_JOB, {}, { delay: 3_600_000 });
-    expect((await monitor.progress('run')).workers).toBe(1);
+    expect((await monitor.activity()).workers).toBe(1);
     await worker.close();
   });
 });
@@ -302,7 +260,7 @@ describe('a Redis that is away', () => {
     const before = performance.now();
     await expect(monitor.depths()).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE', retryable: true });
     await expect(failedJobs(monitor)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
-    await expect(monitor.progress('run')).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE', retryable: true });
+    await expect(monitor.activity()).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE', retryable: true });
     await expect(monitor.retryFailed(['1'])).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
     expect(performance.now() - before).toBeLessThan(1000);
     const back = new Promise((resolve) => connection.once('ready', resolve));

@@ -13,24 +13,31 @@ beforeEach(() => {
   return () => redis.disconnect();
 });
 
-const own = (name: string) => `${prefix}:payload:${name}`;
+const own = (name: string) => `${prefix}:payload:${name}:00000001`;
+const ref = (name: string, bytes = 1000) => ({ owner: name, key: own(name), bytes });
 
 describe('a payload', () => {
   it('comes back byte by byte, whatever the bytes are', async () => {
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
     await payloads.write(own('a'), bytes);
-    expect(await payloads.read(own('a'))).toEqual(bytes);
+    expect(await payloads.read(ref('a', 256))).toEqual(bytes);
   });
 
   it('of several megabytes comes back whole', async () => {
     const bytes = Buffer.alloc(16 * 1024 * 1024, 'abc');
     await payloads.write(own('a'), bytes);
-    expect((await payloads.read(own('a'))).equals(bytes)).toBe(true);
+    expect((await payloads.read(ref('a', bytes.length))).equals(bytes)).toBe(true);
   });
 
-  it('that is empty is a payload, and not one that is gone', async () => {
-    await payloads.write(own('a'), Buffer.alloc(0));
-    expect(await payloads.read(own('a'))).toHaveLength(0);
+  it('is read no further than its job announces, whatever stands behind it', async () => {
+    await redis.setrange(own('a'), 200_000_000, 'x');
+    const before = process.memoryUsage().arrayBuffers;
+    await expect(payloads.read(ref('a', 100))).rejects.toMatchObject({
+      code: 'PAYLOAD_INVALID',
+      retryable: false,
+      message: 'the payload has more than the 100 bytes its job announces',
+    });
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(50_000_000);
   });
 
   it('lives for the hours that were set, from the last time it was written', async () => {
@@ -44,12 +51,12 @@ describe('a payload', () => {
 
   it('stays when it was read', async () => {
     await payloads.write(own('a'), Buffer.from('a'));
-    await payloads.read(own('a'));
+    await payloads.read(ref('a'));
     expect(await redis.exists(own('a'))).toBe(1);
   });
 
   it('that is gone is told with its key, and that sending the chunk again mends it', async () => {
-    await expect(payloads.read(own('gone'))).rejects.toMatchObject({
+    await expect(payloads.read(ref('gone'))).rejects.toMatchObject({
       code: 'PAYLOAD_MISSING',
       retryable: false,
       message: `there is no payload ${own('gone')} (any more): send the chunk again`,
@@ -58,8 +65,8 @@ describe('a payload', () => {
 
   it('is removed with others at once; those that are gone do no harm', async () => {
     for (const name of ['a', 'b', 'c']) await payloads.write(own(name), Buffer.from(name));
-    await payloads.remove([own('a'), own('gone'), own('c')]);
-    await payloads.remove([own('a')]);
+    await payloads.remove([ref('a'), ref('gone'), ref('c')]);
+    await payloads.remove([ref('a')]);
     await payloads.remove([]);
     expect(await redis.keys(`${prefix}:payload:*`)).toEqual([own('b')]);
   });
@@ -72,9 +79,12 @@ describe('a key that is none of a payload', () => {
     { title: 'of another prefix', key: () => `{other}:payload:${prefix}` },
     { title: 'with something before the prefix', key: () => `x${prefix}:payload:a` },
     { title: 'that is only the beginning of one', key: () => `${prefix}:payload` },
+    { title: "of another job's payload", key: () => own('b') },
+    { title: 'of a job whose id begins in the same way', key: () => own('ab') },
+    { title: 'of a job whose id goes on after a colon', key: () => `${prefix}:payload:a:b:00000001` },
   ])('$title is not read', async ({ key }) => {
     await redis.set(key(), 'secret');
-    const refusal = await payloads.read(key()).catch((error: unknown) => error);
+    const refusal = await payloads.read({ owner: 'a', key: key(), bytes: 6 }).catch((error: unknown) => error);
     expect(refusal).toMatchObject({ code: 'INVALID_JOB', retryable: false });
     expect(String(refusal)).toContain(`${prefix}:payload:`);
     expect(String(refusal)).not.toContain('secret');
@@ -85,8 +95,10 @@ describe('a key that is none of a payload', () => {
     const foreign = `${prefix}:product-categorization:1`;
     await redis.set(foreign, 'x');
     await payloads.write(own('a'), Buffer.from('a'));
-    await payloads.remove([foreign, own('a')]);
-    await payloads.remove([foreign]);
+    await payloads.write(own('b'), Buffer.from('b'));
+    await payloads.remove([{ owner: 'a', key: foreign }, { owner: 'a', key: own('b') }, ref('a')]);
+    await payloads.remove([{ owner: 'a', key: foreign }]);
+    expect(await redis.exists(own('b')), 'a copy of a job removes nothing of its original').toBe(1);
     expect(await redis.exists(foreign)).toBe(1);
     expect(await redis.exists(own('a'))).toBe(0);
   });

@@ -2,10 +2,12 @@ import { Queue, UnrecoverableError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { beforeEach, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { connectOrFail } from '../../src/adapters/bullmq/connection.ts';
+import { createImportRecords } from '../../src/adapters/bullmq/import-records.ts';
 import { createPayloads } from '../../src/adapters/bullmq/payloads.ts';
 import { createProductQueue } from '../../src/adapters/bullmq/product-queue.ts';
 import type { EnqueueTracer } from '../../src/application/ports.ts';
 import {
+  chunkJobId,
   failedReasonOf,
   JOB_OPTIONS,
   PACKED_PRODUCTS_JOB,
@@ -21,6 +23,7 @@ import { uniquePrefix } from '../support/products.ts';
 import { startRedis } from '../support/redis-server.ts';
 
 const MONTH_SECONDS = 30 * 24 * 3600;
+const TOTALS = { jobs: 1, products: 2, rejected: 0, rejectedByCode: {}, skipped: 0 };
 
 let prefix: string;
 let redis: Redis;
@@ -40,12 +43,13 @@ const untraced: EnqueueTracer = { enqueue: (_queue, _jobs, send) => send(undefin
 async function open({ url = inject('redisUrl'), tracer = untraced, ttlHours = 1 } = {}) {
   const connection = await connectOrFail(url, new AbortController().signal);
   const payloads = createPayloads({ connection, prefix, ttlHours });
-  const products = createProductQueue({ connection, prefix, payloads, tracer });
+  const imports = createImportRecords({ connection, prefix });
+  const products = createProductQueue({ connection, prefix, payloads, imports, tracer });
   onTestFinished(async () => {
     await products.close();
     connection.disconnect();
   });
-  return { products, connection, payloads };
+  return { products, connection, payloads, imports };
 }
 
 /** Takes the oldest job and fails it for good. */
@@ -158,42 +162,49 @@ describe('a chunk', () => {
     const { products, payloads } = await open();
     payloads.write = () => Promise.reject(new Error('killed'));
     await expect(products.enqueue(someChunk(0))).rejects.toThrow('killed');
-    expect((await products.begin('run-1', 'a1')).has(0)).toBe(false);
+    expect((await products.begin('run-1', 'a1')).stateOf(0)).toBeUndefined();
     expect(await queue.getWaitingCount()).toBe(0);
   });
 });
 
 describe('the record of a run', () => {
-  it('has a bit for each chunk, which two producers of it share', async () => {
+  it('has an entry for each chunk, which two producers of it share', async () => {
     const [first, second] = [await open(), await open()];
     for (const number of [0, 8, 9]) await first.products.enqueue(someChunk(number));
     await second.products.enqueue(someChunk(15));
-    expect(await redis.getBuffer(`${prefix}:sent:run-1`)).toEqual(Buffer.from([0b1000_0000, 0b1100_0001]));
-    const { has } = await second.products.begin('run-1', 'a1');
-    expect(Array.from({ length: 100 }, (_, i) => i).filter(has)).toEqual([0, 8, 9, 15]);
+    const { stateOf } = await second.products.begin('run-1', 'a1');
+    const sent = Array.from({ length: 100 }, (_, i) => i).filter((number) => stateOf(number) === 'waiting');
+    expect(sent).toEqual([0, 8, 9, 15]);
+  });
+
+  it('is listed where a person can run it again, the newest first, and no longer when it was withdrawn', async () => {
+    const { products, imports } = await open();
+    for (const runId of ['first', 'second', 'third']) await products.begin(runId, 'a1', `categorizer enqueue ${runId}`);
+    await products.begin('first', 'a1', 'categorizer run again');
+    await products.begin('night', 'a1');
+    await products.withdraw('third');
+    expect((await imports.latest(10)).toSorted()).toEqual(['first', 'second']);
+    expect(await imports.latest(1)).toHaveLength(1);
+    expect((await imports.find('first'))?.command).toBe('categorizer run again');
+    expect(await imports.find('third')).toBeUndefined();
   });
 
   it('says what its input was, since when, and how large it is once all of it was sent', async () => {
-    const { products } = await open();
+    const { products, imports } = await open();
     const before = new Date().toISOString();
     await products.begin('run-1', 'a1b2-1000');
     const { fingerprint, startedAt, ...rest } = await redis.hgetall(`${prefix}:run:run-1`);
     expect({ fingerprint, rest }).toEqual({ fingerprint: 'a1b2-1000', rest: {} });
     expect(startedAt >= before && startedAt <= new Date().toISOString()).toBe(true);
     await products.begin('run-1', 'a1b2-1000');
-    await products.finish('run-1', { jobs: 3, products: 2500, rejected: 7 });
-    expect(await redis.hgetall(`${prefix}:run:run-1`)).toEqual({
-      fingerprint: 'a1b2-1000',
-      startedAt,
-      jobs: '3',
-      products: '2500',
-      rejected: '7',
-    });
+    const totals = { jobs: 3, products: 2500, rejected: 7, rejectedByCode: { WRONG_WIDTH: 7 }, skipped: 4 };
+    await products.finish('run-1', totals);
+    expect(await imports.find('run-1')).toEqual({ runId: 'run-1', startedAt: new Date(startedAt), totals });
   });
 
   it('is kept for a month after the last change', async () => {
     const { products } = await open();
-    const keys = [`${prefix}:run:run-1`, `${prefix}:sent:run-1`];
+    const keys = [`${prefix}:run:run-1`, `${prefix}:chunks:run-1`];
     const change = async (act: () => Promise<unknown>, changed: readonly string[]) => {
       for (const key of keys) await redis.expire(key, 10);
       await act();
@@ -201,7 +212,7 @@ describe('the record of a run', () => {
     };
     await change(() => products.begin('run-1', 'a1'), [keys[0]]);
     await change(() => products.enqueue(someChunk(0)), [keys[1]]);
-    await change(() => products.finish('run-1', { jobs: 1, products: 2, rejected: 0 }), [keys[0]]);
+    await change(() => products.finish('run-1', TOTALS), [keys[0]]);
   });
 
   it('of another input is told with when it was begun and what to do', async () => {
@@ -216,27 +227,79 @@ describe('the record of a run', () => {
   });
 });
 
-describe('a chunk whose payload was lost', () => {
-  it('is found among many that failed for other reasons, and is done when it was sent again', async () => {
-    const { products } = await open();
+describe('a chunk that is lost', () => {
+  it('is found among many, is sent under the next id, and the failed job and its payload go', async () => {
+    const { products, imports } = await open();
     await products.begin('run-1', 'a1');
-    for (let number = 0; number < 30; number++) await products.enqueue(someChunk(number));
-    for (let number = 0; number < 30; number++) await failNext(number % 10 === 3 ? 'PAYLOAD_MISSING' : 'WRONG_WIDTH');
-    const { has } = await products.begin('run-1', 'a1');
-    expect(Array.from({ length: 30 }, (_, i) => i).filter((number) => !has(number))).toEqual([3, 13, 23]);
-    expect(await queue.getFailedCount()).toBe(27);
-    for (const number of [3, 13, 23]) await products.enqueue(someChunk(number));
-    for (let i = 0; i < 3; i++) await completeNext();
-    for (const number of [3, 13, 23]) expect(await queue.getJobState(`run-1-${number}`)).toBe('completed');
+    for (let number = 0; number < 5; number++) await products.enqueue(someChunk(number));
+    for (let number = 0; number < 3; number++) await failNext('REDIS_REFUSED');
+    await queue.remove('run-1-4');
+    const { lost } = await products.begin('run-1', 'a1');
+    expect(lost).toEqual([0, 1, 2, 4]);
+    await products.clear('run-1', lost);
+    expect(await queue.getFailedCount()).toBe(0);
+    for (const number of lost) await products.enqueue(someChunk(number));
+    expect((await queue.getWaiting()).map(({ id }) => id).toSorted()).toEqual([
+      'run-1-0.1',
+      'run-1-1.1',
+      'run-1-2.1',
+      'run-1-3',
+      'run-1-4.1',
+    ]);
+    expect(await productsOf('run-1-2.1')).toEqual({ ids: ['P2-0', 'P2-1'], values: [2, 0, 2, 1] });
+    expect((await payloadKeys()).filter((key) => key.includes(':run-1-0:'))).toEqual([]);
+    expect((await imports.chunks('run-1', [0, 3, 4])).map(({ state }) => state)).toEqual([
+      'waiting',
+      'waiting',
+      'waiting',
+    ]);
   });
 
-  it('is not taken for that of a job that another program put on the queue', async () => {
+  it('is one whose job completed long ago and whose result is gone', async () => {
+    const { products, imports } = await open();
+    await products.enqueue(someChunk(0));
+    await completeNext();
+    await redis.del(`${prefix}:chunks:run-1`);
+    await products.enqueue(someChunk(0));
+    expect((await queue.getWaiting()).map(({ id }) => id)).toEqual(['run-1-0.1']);
+    expect((await imports.chunks('run-1', [0]))[0]).toMatchObject({ state: 'waiting', products: 2 });
+  });
+});
+
+describe('ids that jobs of others hold', () => {
+  it('are left to them, whatever is in those jobs, and the chunks are sent under the next', async () => {
     const { products } = await open();
-    await queue.add(PACKED_PRODUCTS_JOB, {}, { jobId: 'run-1-x7' });
-    await failNext('PAYLOAD_MISSING');
-    const { totals } = await products.begin('run-1', 'a1');
-    expect(totals).toBeUndefined();
-    expect(await queue.getFailedCount()).toBe(1);
+    const foreign = [
+      { runId: 'run-1', products: [{ productId: 'X', features: [1, 2] }] },
+      'text',
+      { count: 2, width: 2, payload: 'elsewhere', bytes: 1, crc32: 7 },
+      { text: 'x'.repeat(100_000) },
+    ];
+    for (const [i, data] of foreign.entries()) await queue.add('products', data, { jobId: `run-1-${i}` });
+    await queue.add('products', {}, { jobId: 'run-1-1.1' });
+    await products.begin('run-1', 'a1');
+    for (let number = 0; number < 4; number++) await products.enqueue(someChunk(number));
+    for (const id of ['run-1-0.1', 'run-1-1.2', 'run-1-2.1', 'run-1-3.1']) {
+      expect((await productsOf(id)).ids, id).toHaveLength(2);
+    }
+    expect((await queue.getJob('run-1-0'))?.data).toEqual(foreign[0]);
+    const { stateOf, lost } = await products.begin('run-1', 'a1');
+    expect([0, 1, 2, 3].map(stateOf)).toEqual(Array(4).fill('waiting'));
+    expect(lost).toEqual([]);
+  });
+
+  it('are a conflict where too many are taken, and nothing counts as sent', async () => {
+    const { products } = await open();
+    await queue.addBulk(
+      Array.from({ length: 100 }, (_, attempt) => ({
+        name: 'products',
+        data: {},
+        opts: { jobId: chunkJobId('run-1', 0, attempt) },
+      })),
+    );
+    await products.begin('run-1', 'a1');
+    await expect(products.enqueue(someChunk(0))).rejects.toMatchObject({ code: 'RUN_CONFLICT', retryable: false });
+    expect((await products.begin('run-1', 'a1')).stateOf(0)).toBeUndefined();
   });
 });
 
@@ -294,7 +357,7 @@ describe('a producer', () => {
     await expect(products.begin('run-1', 'a1')).rejects.toMatchObject(gone);
     await expect(products.enqueue(someChunk(1))).rejects.toMatchObject(gone);
     await expect(products.pendingJobs()).rejects.toMatchObject(gone);
-    await expect(products.finish('run-1', { jobs: 1, products: 2, rejected: 0 })).rejects.toMatchObject(gone);
+    await expect(products.finish('run-1', TOTALS)).rejects.toMatchObject(gone);
     expect(performance.now() - before).toBeLessThan(1000);
   });
 
@@ -307,7 +370,7 @@ describe('a producer', () => {
     const refused = { code: 'REDIS_REFUSED', retryable: true, message: expect.stringContaining('OOM') };
     await expect(products.begin('run-1', 'a1')).rejects.toMatchObject(refused);
     await expect(products.enqueue(someChunk(1))).rejects.toMatchObject(refused);
-    await expect(products.finish('run-1', { jobs: 1, products: 2, rejected: 0 })).rejects.toMatchObject(refused);
+    await expect(products.finish('run-1', TOTALS)).rejects.toMatchObject(refused);
     await connection.config('SET', 'maxmemory', '0');
     await products.enqueue(someChunk(1));
     expect(await products.pendingJobs()).toBe(2);

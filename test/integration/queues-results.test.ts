@@ -2,6 +2,7 @@ import { Queue } from 'bullmq';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { beforeEach, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { createImportRecords } from '../../src/adapters/bullmq/import-records.ts';
 import { createPayloads } from '../../src/adapters/bullmq/payloads.ts';
 import { createResultQueue } from '../../src/adapters/bullmq/result-queue.ts';
 import type { CollectedResult } from '../../src/application/ports.ts';
@@ -18,12 +19,12 @@ import {
 import { NO_CATEGORY } from '../../src/domain/category.ts';
 import { createFakeLogger } from '../support/fake-observers.ts';
 import { productIdsIn } from '../support/fake-result-queue.ts';
-import { describeResultQueue, noMore, readAll, someResult } from '../support/fake-result-queue-suite.ts';
+import { describeResultQueue, readAll, someResult } from '../support/fake-result-queue-suite.ts';
 import { result } from '../support/files-results.ts';
 import { uniquePrefix } from '../support/products.ts';
 import { startRedis } from '../support/redis-server.ts';
 
-const MODEL = { version: '1', sha256: '0'.repeat(64) };
+const MODEL = { version: '1', sha256: 'a'.repeat(64) };
 
 let prefix: string;
 let redis: Redis;
@@ -41,9 +42,10 @@ beforeEach(() => {
 function open(connection = redis) {
   const logger = createFakeLogger();
   const payloads = createPayloads({ connection, prefix, ttlHours: 1 });
-  const queue = createResultQueue({ connection, prefix, payloads, logger });
+  const imports = createImportRecords({ connection, prefix });
+  const queue = createResultQueue({ connection, prefix, payloads, imports, logger });
   onTestFinished(queue.close);
-  return { queue, logger };
+  return { queue, logger, imports };
 }
 
 /** As a worker publishes it: the payload first. */
@@ -90,6 +92,7 @@ describe('results', () => {
     expect(await readAll(queue, undefined)).toEqual([
       {
         ...result('r-1-1000', [{ id: 'P1', category: 'A', confidence: 0.75 }], false, '1'),
+        modelSha256: MODEL.sha256,
         runId: undefined,
         jobId: '1',
       },
@@ -113,6 +116,7 @@ describe('results', () => {
         jobId: '1',
         runId: 'run',
         modelVersion: '1',
+        modelSha256: MODEL.sha256,
         products: {
           rows: 5,
           ids: ['P0', 'P1', 'P2', null, 'P4'],
@@ -136,6 +140,7 @@ describe('results', () => {
       jobId: 'job',
       runId: 'run',
       modelVersion: '1',
+      modelSha256: MODEL.sha256,
       products: {
         rows: 3,
         ids,
@@ -164,7 +169,7 @@ describe('results', () => {
     const results = Array.from({ length: 60 }, (_, i) => someResult(`r-${i}`, 'run', i % 20 === 19 ? 1 : 8000));
     await add(results);
     const pages: number[] = [];
-    for await (const page of queue.read('run', noMore)) {
+    for await (const page of queue.scan('run', new Set())) {
       pages.push(page.reduce((sum, { products }) => sum + products.rows, 0));
     }
     expect(pages.reduce((sum, products) => sum + products, 0)).toBe(57 * 8000 + 3);
@@ -176,7 +181,7 @@ describe('results', () => {
     const { queue } = open();
     await add(Array.from({ length: 20 }, (_, i) => someResult(`r-${i}`)));
     const ids = new Set<string>();
-    for await (const page of queue.read('run', noMore)) {
+    for await (const page of queue.scan('run', new Set())) {
       for (const { resultId } of page) ids.add(resultId);
       await published.remove('r-19');
     }
@@ -188,9 +193,9 @@ describe('results', () => {
     const runs = fc.array(runOf, { minLength: 1, maxLength: 300, size: 'max' });
     // How many results the other collector removes after each page that was read here, from the oldest on.
     const removals = fc.array(fc.nat(60), { maxLength: 12 });
-    const late = fc.array(fc.array(runOf, { maxLength: 9 }), { maxLength: 3 });
+    const lateRuns = fc.array(fc.array(runOf, { maxLength: 9 }), { maxLength: 3 });
     await fc.assert(
-      fc.asyncProperty(runs, removals, late, async (all, removed, toCome) => {
+      fc.asyncProperty(runs, removals, lateRuns, async (all, removed, late) => {
         await published.obliterate({ force: true });
         const results = all.map((runId, i) => someResult(`r-${i}`, runId));
         await add(results);
@@ -198,19 +203,18 @@ describe('results', () => {
         const read = new Set<string>();
         let page = 0;
         let taken = 0;
-        const more = async () => {
-          const next = toCome.shift()?.map((runId, i) => someResult(`r-${results.length + i}`, runId));
-          if (!next) return false;
-          results.push(...next);
-          await add(next);
-          return true;
-        };
-        for await (const found of queue.read('run', more)) {
-          for (const { resultId } of found) read.add(resultId);
-          const others = results.filter(({ runId }) => runId === 'other');
-          const until = taken + (removed[page++] ?? 0);
-          for (const { resultId } of others.slice(taken, until)) await published.remove(resultId);
-          taken = Math.min(until, others.length);
+        const met = new Set<string>();
+        for (const next of [...late, undefined]) {
+          for await (const found of queue.scan('run', met)) {
+            for (const { resultId } of found) read.add(resultId);
+            const others = results.filter(({ runId }) => runId === 'other');
+            const until = taken + (removed[page++] ?? 0);
+            for (const { resultId } of others.slice(taken, until)) await published.remove(resultId);
+            taken = Math.min(until, others.length);
+          }
+          const more = (next ?? []).map((runId, i) => someResult(`r-${results.length + i}`, runId));
+          results.push(...more);
+          await add(more);
         }
         const wanted = results.filter(({ runId }) => runId === 'run').map(({ resultId }) => resultId);
         expect([...read].toSorted()).toEqual(wanted.toSorted());
@@ -328,7 +332,7 @@ describe('a packed result', () => {
     await add(Array.from({ length: 12 }, (_, i) => someResult(`r-${i}`)));
     let pages = 0;
     const read = new Set<string>();
-    for await (const page of queue.read('run', noMore)) {
+    for await (const page of queue.scan('run', new Set())) {
       for (const { resultId } of page) read.add(resultId);
       // Another collector takes its own off the queue, so that places move.
       if (++pages === 4) for (const { resultId } of others) await published.remove(resultId);
@@ -347,6 +351,16 @@ describe('what was collected', () => {
     const keys = await redis.keys(`${prefix}:collected:*`);
     expect(keys.toSorted()).toEqual([`${prefix}:collected:a`, `${prefix}:collected:b`]);
     for (const key of keys) expect(await redis.ttl(key)).toBeGreaterThan(29 * 24 * 3600);
+  });
+
+  it('is forgotten after a month, although something is collected every day', async () => {
+    const { queue } = open();
+    const key = `${prefix}:collected:`;
+    const long = { resultId: 'r-long-ago' };
+    await redis.zadd(key, Date.now() - 31 * 24 * 3_600_000, long.resultId);
+    await queue.remove([{ resultId: 'r-today' }]);
+    expect(await queue.collectedBefore([long, { resultId: 'r-today' }])).toEqual(new Set(['r-today']));
+    expect(await redis.zcard(key)).toBe(1);
   });
 
   it('leaves nothing of the job behind', async () => {
@@ -395,12 +409,13 @@ describe('a Redis that goes away', () => {
     const logger = createFakeLogger();
     const payloads = {
       ...createPayloads({ connection, prefix, ttlHours: 1 }),
-      async read(key: string) {
+      async read({ key }: { key: string }) {
         await server.stop();
         return (await connection.getBuffer(key)) ?? Buffer.alloc(0);
       },
     };
-    const queue = createResultQueue({ connection, prefix, payloads, logger });
+    const imports = createImportRecords({ connection, prefix });
+    const queue = createResultQueue({ connection, prefix, payloads, imports, logger });
     onTestFinished(queue.close);
     const own = new Queue(RESULT_QUEUE, { connection, prefix });
     const { name, data, opts } = await toJob(someResult('r-1'));

@@ -1,6 +1,7 @@
 import type { Queue } from 'bullmq';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { connectPatiently } from '../../src/adapters/bullmq/connection.ts';
+import { createImportRecords } from '../../src/adapters/bullmq/import-records.ts';
 import { createPayloads } from '../../src/adapters/bullmq/payloads.ts';
 import { createResultPublisher } from '../../src/adapters/bullmq/result-publisher.ts';
 import { createResultQueue } from '../../src/adapters/bullmq/result-queue.ts';
@@ -252,7 +253,7 @@ describe('with the shipped model', () => {
     const shared = { connection, prefix: prefix(), logger };
     const payloads = createPayloads({ ...shared, ttlHours: 1 });
     const publisher = createResultPublisher({ ...shared, payloads });
-    const results = createResultQueue({ ...shared, payloads });
+    const results = createResultQueue({ ...shared, payloads, imports: createImportRecords(shared) });
     onTestFinished(async () => {
       await publisher.close();
       await results.close();

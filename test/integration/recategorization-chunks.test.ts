@@ -2,6 +2,7 @@ import { Queue, UnrecoverableError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { beforeEach, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { connectOrFail } from '../../src/adapters/bullmq/connection.ts';
+import { createImportRecords } from '../../src/adapters/bullmq/import-records.ts';
 import { createPayloads } from '../../src/adapters/bullmq/payloads.ts';
 import { createProductQueue } from '../../src/adapters/bullmq/product-queue.ts';
 import { createRunChunks } from '../../src/adapters/bullmq/run-chunks.ts';
@@ -41,7 +42,8 @@ beforeEach(() => {
 
 function open(connection = redis) {
   const payloads = createPayloads({ connection, prefix, ttlHours: 1 });
-  const chunks = createRunChunks({ connection, prefix, payloads });
+  const imports = createImportRecords({ connection, prefix });
+  const chunks = createRunChunks({ connection, prefix, payloads, imports });
   onTestFinished(chunks.close);
   return chunks;
 }
@@ -49,8 +51,9 @@ function open(connection = redis) {
 /** As a run sends its chunks. */
 async function send(number: number): Promise<void> {
   const payloads = createPayloads({ connection: redis, prefix, ttlHours: 1 });
+  const imports = createImportRecords({ connection: redis, prefix });
   const queue = createProductQueue({
-    ...{ connection: redis, prefix, payloads },
+    ...{ connection: redis, prefix, payloads, imports },
     tracer: { enqueue: (_queue, _jobs, enqueue) => enqueue(undefined) },
   });
   await queue.enqueue({ number, runId: RUN, products: numberedProducts(0, 3) });
@@ -90,6 +93,13 @@ async function publish(number: number, says: object = {}): Promise<string> {
   return key;
 }
 
+/** Sends a chunk, and does what a worker does with it. */
+async function done(number: number, says: object = {}): Promise<void> {
+  await send(number);
+  await publish(number, says);
+  await complete();
+}
+
 describe('a chunk', () => {
   it('that waits is pending', async () => {
     await send(0);
@@ -126,12 +136,14 @@ describe('a chunk', () => {
   });
 
   it('that is done is categorized though its job is gone: the result is what counts', async () => {
+    await send(0);
     await publish(0);
+    await products.remove('night-1-0');
     expect(await open().outcome(RUN, 0)).toMatchObject({ state: 'categorized' });
   });
 
   it('is read as often as it is asked for', async () => {
-    await publish(0);
+    await done(0);
     const chunks = open();
     expect(await chunks.outcome(RUN, 0)).toEqual(await chunks.outcome(RUN, 0));
   });
@@ -182,7 +194,12 @@ describe('a chunk', () => {
     { title: 'has indexes of no category', says: { categories: ['A'] } },
     { title: 'is none', says: { count: 'three' } },
   ])('whose result $title is lost', async ({ says }) => {
-    await publish(0, says);
+    await done(0, says);
+    expect(await open().outcome(RUN, 0)).toEqual({ state: 'lost' });
+  });
+
+  it('of which there is a result though it was never sent is lost: somebody else put it there', async () => {
+    await publish(0);
     expect(await open().outcome(RUN, 0)).toEqual({ state: 'lost' });
   });
 
@@ -191,7 +208,7 @@ describe('a chunk', () => {
   });
 
   it('is not taken for another whose number begins the same, or whose run does', async () => {
-    await publish(10);
+    await done(10);
     await send(1);
     const chunks = open();
     expect(await chunks.outcome(RUN, 1)).toEqual({ state: 'pending' });

@@ -18,7 +18,7 @@ export function someChunk(number: number, products = 2, runId = 'run-1'): Outgoi
 }
 
 const FINGERPRINT = 'a1b2c3-1000';
-const TOTALS = { jobs: 3, products: 6, rejected: 1 };
+const TOTALS = { jobs: 3, products: 6, rejected: 1, rejectedByCode: { WRONG_WIDTH: 1 }, skipped: 2 };
 
 /** What the real input queue and its fake have in common for a producer. */
 export function describeProductQueue(name: string, open: () => Promise<OpenedProductQueue>): void {
@@ -54,7 +54,8 @@ export function describeProductQueue(name: string, open: () => Promise<OpenedPro
     it('knows nothing of a run that is begun for the first time', async () => {
       const { queue } = await open();
       const before = await queue.begin('run-1', FINGERPRINT);
-      expect([0, 1, 7, 1000].filter(before.has)).toEqual([]);
+      expect([0, 1, 7, 1000].map(before.stateOf)).toEqual([undefined, undefined, undefined, undefined]);
+      expect(before.lost).toEqual([]);
       expect(before.totals).toBeUndefined();
     });
 
@@ -64,9 +65,10 @@ export function describeProductQueue(name: string, open: () => Promise<OpenedPro
       await queue.begin('run-2', FINGERPRINT);
       for (const number of [0, 7, 8, 1000]) await queue.enqueue(someChunk(number));
       await queue.enqueue(someChunk(3, 1, 'run-2'));
-      const { has, totals } = await queue.begin('run-1', FINGERPRINT);
+      const { stateOf, lost, totals } = await queue.begin('run-1', FINGERPRINT);
       const numbers = Array.from({ length: 1200 }, (_, number) => number);
-      expect(numbers.filter(has)).toEqual([0, 7, 8, 1000]);
+      expect(numbers.filter((number) => stateOf(number) === 'waiting')).toEqual([0, 7, 8, 1000]);
+      expect(lost).toEqual([]);
       expect(totals, 'before all of it was sent').toBeUndefined();
     });
 
@@ -102,45 +104,50 @@ export function describeProductQueue(name: string, open: () => Promise<OpenedPro
       expect((await queue.begin('run-2', FINGERPRINT)).totals).toBeUndefined();
     });
 
-    it('forgets a chunk whose payload was lost, so that it is sent again: it takes its place as one that never failed', async () => {
-      const { queue, sent, failNext } = await open();
-      await queue.begin('run-1', FINGERPRINT);
-      for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
-      await queue.finish('run-1', TOTALS);
-      await failNext('PAYLOAD_MISSING');
+    it.each(['PAYLOAD_MISSING', 'REDIS_REFUSED', 'PAYLOAD_INVALID'] as const)(
+      'says that a chunk failed with %s, and takes it again once what is left of it was cleared',
+      async (code) => {
+        const { queue, sent, failNext } = await open();
+        await queue.begin('run-1', FINGERPRINT);
+        for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
+        await queue.finish('run-1', TOTALS);
+        await failNext(code);
 
-      const { has, totals } = await queue.begin('run-1', FINGERPRINT);
-      expect([0, 1, 2].filter(has)).toEqual([1, 2]);
-      expect(totals, 'there is something to send').toBeUndefined();
-      await queue.enqueue(someChunk(0));
-      await queue.finish('run-1', TOTALS);
-      expect(await sent()).toEqual(['run-1: P1-0 P1-1', 'run-1: P2-0 P2-1', 'run-1: P0-0 P0-1']);
-      expect(await queue.pendingJobs()).toBe(3);
-      expect((await queue.begin('run-1', FINGERPRINT)).totals).toEqual(TOTALS);
-    });
+        const { stateOf, lost, totals } = await queue.begin('run-1', FINGERPRINT);
+        expect([0, 1, 2].map(stateOf)).toEqual(['failed', 'waiting', 'waiting']);
+        expect(lost).toEqual([0]);
+        expect(totals).toEqual(TOTALS);
+        await queue.clear('run-1', lost);
+        await queue.enqueue(someChunk(0));
+        await queue.finish('run-1', TOTALS);
+        expect(await sent()).toEqual(['run-1: P1-0 P1-1', 'run-1: P2-0 P2-1', 'run-1: P0-0 P0-1']);
+        expect(await queue.pendingJobs()).toBe(3);
+        expect((await queue.begin('run-1', FINGERPRINT)).lost).toEqual([]);
+      },
+    );
 
-    it('does not take a run for sent completely when it was begun again and its lost chunk was not sent yet', async () => {
+    it('still knows that a chunk is lost when its producer is killed after it was cleared', async () => {
       const { queue, failNext } = await open();
       await queue.begin('run-1', FINGERPRINT);
       for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
       await queue.finish('run-1', TOTALS);
       await failNext('PAYLOAD_MISSING');
-      await queue.begin('run-1', FINGERPRINT);
+      await queue.clear('run-1', [0]);
       // Killed here, and started once more.
-      const { has, totals } = await queue.begin('run-1', FINGERPRINT);
-      expect([0, 1, 2].filter(has)).toEqual([1, 2]);
-      expect(totals).toBeUndefined();
+      const { stateOf, lost } = await queue.begin('run-1', FINGERPRINT);
+      expect([0, 1, 2].map(stateOf)).toEqual(['missing', 'waiting', 'waiting']);
+      expect(lost).toEqual([0]);
     });
 
-    it('keeps a chunk that failed for another reason: to send it again would change nothing', async () => {
-      const { queue, failNext } = await open();
+    it('knows nothing of a chunk that was forgotten, and takes it again', async () => {
+      const { queue, sent } = await open();
       await queue.begin('run-1', FINGERPRINT);
-      for (let number = 0; number < 3; number++) await queue.enqueue(someChunk(number));
-      await queue.finish('run-1', TOTALS);
-      await failNext('PAYLOAD_INVALID');
-      const { has, totals } = await queue.begin('run-1', FINGERPRINT);
-      expect([0, 1, 2].filter(has)).toEqual([0, 1, 2]);
-      expect(totals).toEqual(TOTALS);
+      for (let number = 0; number < 2; number++) await queue.enqueue(someChunk(number));
+      await queue.forget('run-1', [0]);
+      const { stateOf } = await queue.begin('run-1', FINGERPRINT);
+      expect([0, 1].map(stateOf)).toEqual([undefined, 'waiting']);
+      await queue.enqueue(someChunk(0));
+      expect(await sent()).toEqual(['run-1: P1-0 P1-1', 'run-1: P0-0 P0-1']);
     });
 
     it.each(['run', 'run-2', 'run-1-1'])(
@@ -152,8 +159,8 @@ export function describeProductQueue(name: string, open: () => Promise<OpenedPro
           await queue.enqueue(someChunk(1, 1, runId));
         }
         await failNext('PAYLOAD_MISSING');
-        expect((await queue.begin(other, FINGERPRINT)).has(1)).toBe(true);
-        expect((await queue.begin('run-1', FINGERPRINT)).has(1)).toBe(false);
+        expect((await queue.begin(other, FINGERPRINT)).stateOf(1)).toBe('waiting');
+        expect((await queue.begin('run-1', FINGERPRINT)).stateOf(1)).toBe('failed');
       },
     );
   });

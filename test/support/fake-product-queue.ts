@@ -1,11 +1,12 @@
-import type { OutgoingChunk, ProductQueue, RunTotals } from '../../src/application/ports.ts';
+import type { OutgoingChunk, ProductQueue } from '../../src/application/ports.ts';
 import { CategorizerError, type ErrorCode } from '../../src/domain/errors.ts';
+import type { ChunkState, ImportTotals } from '../../src/domain/import.ts';
 import { type CrashPlan, crashAt } from './fake-crash.ts';
 
 interface StoredRun {
   readonly fingerprint: string;
   readonly sent: Set<number>;
-  totals: RunTotals | undefined;
+  totals: ImportTotals | undefined;
 }
 
 /** What stays when a producer is killed. */
@@ -46,20 +47,15 @@ export function createFakeProductQueue(
   const chunkOf = (runId: string, number: number) =>
     store.chunks.find((chunk) => chunk.runId === runId && chunk.number === number);
 
-  /** As the real one does: so that they are sent again. */
-  function forgetLostChunks(runId: string): void {
-    const lost = store.chunks.filter((chunk) => chunk.runId === runId && store.failed.get(chunk) === 'PAYLOAD_MISSING');
-    forget(
-      runId,
-      lost.map(({ number }) => number),
-    );
+  function stateOf(runId: string, number: number): ChunkState | undefined {
+    if (!store.runs.get(runId)?.sent.has(number)) return undefined;
+    const chunk = chunkOf(runId, number);
+    if (!chunk) return 'missing';
+    return store.failed.has(chunk) ? 'failed' : 'waiting';
   }
 
-  function forget(runId: string, numbers: readonly number[]): void {
-    const run = store.runs.get(runId);
-    if (run && numbers.length > 0) run.totals = undefined;
+  function clear(runId: string, numbers: readonly number[]): void {
     for (const number of numbers) {
-      run?.sent.delete(number);
       const chunk = chunkOf(runId, number);
       if (!chunk) continue;
       store.failed.delete(chunk);
@@ -79,9 +75,10 @@ export function createFakeProductQueue(
       const run = store.runs.get(runId) ?? { fingerprint, sent: new Set(), totals: undefined };
       if (run.fingerprint !== fingerprint) throw new CategorizerError('RUN_CONFLICT', `run ${runId} has another input`);
       store.runs.set(runId, run);
-      forgetLostChunks(runId);
-      const sent = new Set(run.sent);
-      return { has: (number) => sent.has(number), totals: run.totals };
+      const numbers = run.totals ? Array.from({ length: run.totals.jobs }, (_, number) => number) : [...run.sent];
+      const states = new Map(numbers.map((number) => [number, stateOf(runId, number)]));
+      const lost = numbers.filter((number) => ['failed', 'missing'].includes(states.get(number) ?? 'missing'));
+      return { stateOf: (number) => states.get(number), lost, totals: run.totals };
     },
     async pendingJobs() {
       const { depths } = queue;
@@ -102,8 +99,13 @@ export function createFakeProductQueue(
       const run = store.runs.get(runId);
       if (run) run.totals = totals;
     },
+    async clear(runId, numbers) {
+      await crash.point('clear');
+      clear(runId, numbers);
+    },
     async forget(runId, numbers) {
-      forget(runId, numbers);
+      clear(runId, numbers);
+      for (const number of numbers) store.runs.get(runId)?.sent.delete(number);
     },
     async withdraw(runId) {
       if (store.runs.get(runId)?.sent.size === 0) store.runs.delete(runId);

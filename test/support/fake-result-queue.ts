@@ -1,4 +1,4 @@
-import type { CollectedResult, ResultFile, ResultQueue } from '../../src/application/ports.ts';
+import type { ChunkAnswer, CollectedResult, ResultFile, ResultQueue } from '../../src/application/ports.ts';
 import { unpackIds } from '../../src/domain/packed-products.ts';
 import { type CrashPlan, crashAt } from './fake-crash.ts';
 
@@ -9,10 +9,12 @@ export interface StoredResults {
   readonly collected: Set<string>;
   /** Ids of results on the queue that cannot be read. */
   readonly broken: Set<string>;
+  /** What was remembered of the chunks that results answered, by result id. */
+  readonly answers: Map<string, ChunkAnswer>;
 }
 
 export function storedResults(waiting: readonly CollectedResult[] = []): StoredResults {
-  return { waiting: [...waiting], collected: new Set(), broken: new Set() };
+  return { waiting: [...waiting], collected: new Set(), broken: new Set(), answers: new Map() };
 }
 
 /** The results queue in memory. @param options.pageSize results in a page */
@@ -22,23 +24,36 @@ export function createFakeResultQueue(
 ): ResultQueue {
   const { pageSize = 2, crash = crashAt() } = options;
   const unreadable = new Set<string>();
+  let lookedForForeign = 0;
+
+  async function* inPages(results: () => readonly CollectedResult[]): AsyncGenerator<readonly CollectedResult[]> {
+    for (let start = 0; ; start += pageSize) {
+      await crash.point('read');
+      const page = results().slice(start, start + pageSize);
+      if (page.length === 0) return;
+      yield page.filter(({ resultId }) => !store.broken.has(resultId));
+    }
+  }
+
   return {
-    async *read(runId, more) {
-      let start = 0;
-      for (;;) {
-        await crash.point('read');
-        const page = store.waiting.slice(start, start + pageSize);
-        start += page.length;
-        if (page.length === 0) {
-          if (await more()) continue;
-          return;
-        }
-        const wanted = page.filter((result) => runId === undefined || result.runId === runId);
-        for (const { resultId } of wanted) if (store.broken.has(resultId)) unreadable.add(resultId);
-        yield wanted.filter(({ resultId }) => !store.broken.has(resultId));
-      }
+    async *scan(runId, met) {
+      const fresh = store.waiting.filter(({ resultId }) => !met.has(resultId));
+      for (const { resultId } of fresh) met.add(resultId);
+      const wanted = fresh.filter((result) => runId === undefined || result.runId === runId);
+      for (const { resultId } of wanted) if (store.broken.has(resultId)) unreadable.add(resultId);
+      yield* inPages(() => wanted);
     },
+    answers: (runId, numbers) =>
+      inPages(() =>
+        store.waiting.filter(
+          ({ runId: its, chunk }) => its === runId && chunk !== undefined && numbers.includes(chunk),
+        ),
+      ),
     unreadable: () => unreadable.size,
+    foreign: () => lookedForForeign,
+    async findForeign() {
+      lookedForForeign++;
+    },
     async collectedBefore(results) {
       await crash.point('ask what was collected');
       return new Set(results.map(({ resultId }) => resultId).filter((id) => store.collected.has(id)));
@@ -46,7 +61,8 @@ export function createFakeResultQueue(
     async remove(results) {
       await crash.point('remember');
       for (const { resultId } of results) store.collected.add(resultId);
-      for (const { resultId } of results) {
+      for (const { resultId, answer } of results) {
+        if (answer) store.answers.set(resultId, answer);
         await crash.point('remove');
         store.waiting = store.waiting.filter((result) => result.resultId !== resultId);
       }

@@ -6,7 +6,7 @@ import type { ResultFile } from '../../src/application/ports.ts';
 import { NO_CATEGORY } from '../../src/domain/category.ts';
 import type { RejectCode } from '../../src/domain/errors.ts';
 
-export type WrittenResult = Parameters<ResultFile['write']>[0];
+export type WrittenResult = Parameters<ResultFile['write']>[0] & { readonly modelSha256: string };
 
 /** Category and confidence, or why there is none. */
 export interface Outcome {
@@ -30,6 +30,7 @@ export function result(
   return {
     resultId,
     modelVersion,
+    modelSha256: 'a'.repeat(64),
     products: {
       rows: products.length,
       ids: packed ? Buffer.from(ids.join('\n')) : ids,

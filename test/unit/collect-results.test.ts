@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type CollectProgress, collectResults } from '../../src/application/collect-results.ts';
+import { collectResults } from '../../src/application/collect-results.ts';
 import type { CollectedResult } from '../../src/application/ports.ts';
 import { CategorizerError } from '../../src/domain/errors.ts';
 import { Crash, type CrashPlan, crashAt } from '../support/fake-crash.ts';
@@ -12,7 +12,6 @@ import {
   type StoredResults,
   storedResults,
 } from '../support/fake-result-queue.ts';
-import { noMore } from '../support/fake-result-queue-suite.ts';
 import { type Outcome, result } from '../support/files-results.ts';
 
 function categorized(id: string, category = 'A', confidence = 0.9): Outcome {
@@ -46,15 +45,28 @@ interface Options {
   readonly runId?: string;
   readonly crash?: CrashPlan;
   readonly stop?: AbortSignal;
-  readonly more?: (progress: CollectProgress) => Promise<boolean>;
-  readonly onProgress?: (progress: CollectProgress) => void;
+  readonly mayBeEmpty?: boolean;
+  readonly onProgress?: (products: number) => void;
   readonly reviewBelow?: number;
+  /** What happens before the file is committed. */
+  readonly confirm?: () => Promise<void>;
 }
 
-function collect({ results, file }: Stored, { crash = crashAt(), ...options }: Options = {}) {
+const noConflict = async () => undefined;
+
+function collect({ results, file }: Stored, options: Options = {}) {
+  const { crash = crashAt(), mayBeEmpty = true, confirm = noConflict, ...rest } = options;
+  const queue = createFakeResultQueue(results, { crash });
+  const { runId } = { runId: 'run', ...options };
   return collectResults(
-    { queue: createFakeResultQueue(results, { crash }), file: createFakeResultFile(file, crash) },
-    { runId: 'run', reviewBelow: 0.5, stop: new AbortController().signal, more: noMore, ...options },
+    { queue, file: createFakeResultFile(file, crash), claims: { confirm } },
+    {
+      pages: queue.scan(runId, new Set()),
+      mayBeEmpty: () => mayBeEmpty,
+      reviewBelow: 0.5,
+      stop: new AbortController().signal,
+      ...rest,
+    },
   );
 }
 
@@ -121,19 +133,19 @@ describe('a collection', () => {
       rejectedByCode: { WRONG_WIDTH: 1 },
       meanConfidence: expect.closeTo((0.75 + 0.25 + 0.5 + 0.9) / 4, 5),
       toReview: 1,
+      models: [{ version: 'v1', sha256: 'a'.repeat(64), products: 5 }],
       duplicates: 0,
       unreadable: 0,
+      foreign: 0,
+      written: true,
     });
   });
 
   it('reports after each page how much it has', async () => {
-    const reports: CollectProgress[] = [];
-    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'other'), resultOf('r-3', 'run'));
-    await collect(stored, { onProgress: (progress) => reports.push(progress) });
-    expect(reports).toEqual([
-      { results: 1, products: 2 },
-      { results: 2, products: 4 },
-    ]);
+    const reports: number[] = [];
+    const stored = store(...['r-1', 'r-2', 'r-3'].map((id) => resultOf(id, 'run')), resultOf('r-4', 'other'));
+    await collect(stored, { onProgress: (products) => reports.push(products) });
+    expect(reports).toEqual([4, 6]);
   });
 
   it('of nothing leaves the file with what it held', async () => {
@@ -149,83 +161,66 @@ describe('a collection', () => {
   });
 });
 
-describe('a collection that waits', () => {
-  it('asks when all was read whether more is to come, with what it has, and takes what came meanwhile', async () => {
-    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'other'));
-    const toCome = [[resultOf('r-3', 'run', 3), resultOf('r-4', 'run')], []];
-    const asked: CollectProgress[] = [];
-    const more = async (progress: CollectProgress) => {
-      asked.push(progress);
-      const next = toCome.shift();
-      stored.results.waiting.push(...(next ?? []));
-      return next !== undefined;
-    };
-    expect(await collect(stored, { more })).toMatchObject({ results: 3, products: 7 });
-    expect(asked).toEqual([
-      { results: 1, products: 2 },
-      { results: 3, products: 7 },
-      { results: 3, products: 7 },
+describe('what is remembered of a chunk that was collected', () => {
+  const chunkResult = (number: number, outcomes: readonly Outcome[]): CollectedResult => ({
+    ...resultWith(`r-run-${number}`, 'run', outcomes),
+    chunk: number,
+    answerIds: [`r-run-${number}`, `r-run-${number}.1`],
+  });
+
+  it('is its model, and what the model rejected by code', async () => {
+    const stored = store(chunkResult(0, [categorized('a'), rejected('b'), rejected('c')]), resultOf('r-x', 'run'));
+    await collect(stored);
+    expect([...stored.results.answers]).toEqual([
+      ['r-run-0', { model: { version: 'v1', sha256: 'a'.repeat(64) }, rejected: { WRONG_WIDTH: 2 } }],
     ]);
-    expect(idsIn(stored)).toHaveLength(7);
-    expect(stored.results.waiting.map(({ resultId }) => resultId)).toEqual(['r-2']);
   });
 
-  it('takes nothing off the queue and changes no file until it is over', async () => {
-    const stored = store(resultOf('r-1', 'run'));
-    const seen: unknown[] = [];
-    const more = async () => {
-      seen.push({ waiting: stored.results.waiting.length, inFile: stored.file.results.length });
-      return seen.length < 3;
-    };
-    await collect(stored, { more });
-    expect(seen).toEqual(Array(3).fill({ waiting: 1, inFile: 0 }));
+  it('is the same where an earlier call had written it to the file and was killed', async () => {
+    const answer = chunkResult(0, [categorized('a'), rejected('b')]);
+    const stored = store(answer);
+    stored.file.results = [answer];
+    expect(await collect(stored)).toMatchObject({ results: 0, duplicates: 1 });
+    expect(stored.results.answers.get('r-run-0')?.rejected).toEqual({ WRONG_WIDTH: 1 });
+    expect(idsIn(stored)).toEqual(['a', 'b']);
   });
 
-  it('has those for its progress which were not collected before: the others are counted elsewhere', async () => {
-    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'run'), resultOf('r-3', 'run'));
-    stored.results.collected.add('r-2');
-    const asked: CollectProgress[] = [];
-    const more = async (progress: CollectProgress) => {
-      asked.push(progress);
-      return false;
-    };
-    expect(await collect(stored, { more })).toMatchObject({ results: 2, duplicates: 1 });
-    expect(asked).toEqual([{ results: 2, products: 4 }]);
+  it('does not put it into the file again where it was sent, and answered, under another id since', async () => {
+    const stored = store({ ...chunkResult(0, [categorized('a')]), resultId: 'r-run-0.1' });
+    stored.file.results = [chunkResult(0, [categorized('a')])];
+    expect(await collect(stored)).toMatchObject({ results: 0, duplicates: 1 });
+    expect(idsIn(stored)).toEqual(['a']);
+    expect(stored.results.waiting).toEqual([]);
+  });
+});
+
+describe('a file that would be empty', () => {
+  it('is not written where the run has products', async () => {
+    const crash = crashAt();
+    const stored = store(resultOf('r-1', 'other'));
+    expect(await collect(stored, { crash, mayBeEmpty: false })).toMatchObject({ results: 0, written: false });
+    expect(crash.reached).toContain('abort');
+    expect(crash.reached).not.toContain('commit');
   });
 
-  it('has those which its file holds and which are still on the queue for its progress', async () => {
-    const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'run'));
-    stored.file.results = [resultOf('r-1', 'run')];
-    const asked: CollectProgress[] = [];
-    const more = async (progress: CollectProgress) => {
-      asked.push(progress);
-      return false;
-    };
-    await collect(stored, { more });
-    expect(asked.map(({ results }) => results)).toEqual([2]);
+  it('is written where the run has none', async () => {
+    const crash = crashAt();
+    expect(await collect(store(), { crash, mayBeEmpty: true })).toMatchObject({ results: 0, written: true });
+    expect(crash.reached).toContain('committed');
   });
 
-  it('that is ended by a signal while it waits leaves everything as it was', async () => {
-    const stored = store(resultOf('r-1', 'run'));
-    const interrupted = new CategorizerError('INTERRUPTED', 'stopped by a signal');
-    await expect(collect(stored, { more: () => Promise.reject(interrupted) })).rejects.toBe(interrupted);
-    expect(stored.results.waiting).toHaveLength(1);
-    expect(stored.results.collected.size).toBe(0);
-    expect(idsIn(stored)).toEqual([]);
+  it('is written where it holds what an earlier call collected', async () => {
+    const stored = { results: storedResults(), file: { results: [resultOf('r-1', 'run')] } };
+    expect(await collect(stored, { mayBeEmpty: false })).toMatchObject({ written: true });
+    expect(idsIn(stored)).toHaveLength(2);
   });
 });
 
 describe('a result that cannot be read', () => {
-  it('is counted, stays on the queue, and is finished for who waits; the others are collected', async () => {
+  it('is counted and stays on the queue; the others are collected', async () => {
     const stored = store(resultOf('r-1', 'run'), resultOf('r-2', 'run'), resultOf('r-3', 'run'));
     stored.results.broken.add('r-2');
-    const asked: CollectProgress[] = [];
-    const more = async (progress: CollectProgress) => {
-      asked.push(progress);
-      return asked.length < 2;
-    };
-    expect(await collect(stored, { more })).toMatchObject({ results: 2, products: 4, unreadable: 1 });
-    expect(asked).toEqual(Array(2).fill({ results: 3, products: 4 }));
+    expect(await collect(stored)).toMatchObject({ results: 2, products: 4, unreadable: 1 });
     expect(stored.results.waiting.map(({ resultId }) => resultId)).toEqual(['r-2']);
     expect(stored.results.collected).toEqual(new Set(['r-1', 'r-3']));
   });
@@ -264,9 +259,10 @@ describe('nothing leaves the queue', () => {
     const stored = { ...store(resultOf('r-1', 'run')), file: { results: [resultOf('r-0', 'run', 1)] } };
     const full = new CategorizerError('OUTPUT_NOT_WRITABLE', 'no space left on device');
     const file = { ...createFakeResultFile(stored.file), [method]: () => Promise.reject(full) };
-    const ports = { queue: createFakeResultQueue(stored.results), file };
+    const queue = createFakeResultQueue(stored.results);
     const stop = new AbortController().signal;
-    await expect(collectResults(ports, { runId: 'run', reviewBelow: 0, stop, more: noMore })).rejects.toBe(full);
+    const options = { pages: queue.scan('run', new Set()), mayBeEmpty: () => true, reviewBelow: 0, stop };
+    await expect(collectResults({ queue, file, claims: { confirm: noConflict } }, options)).rejects.toBe(full);
     expect(stored.results.waiting).toHaveLength(1);
     expect(stored.results.collected.size).toBe(0);
     expect(idsIn(stored)).toEqual(['r-0-0']);
@@ -282,12 +278,18 @@ describe('nothing leaves the queue', () => {
   it('when a signal comes as the last was read', async () => {
     const stored = store(resultOf('r-1', 'run'));
     const stopper = new AbortController();
-    const more = async () => {
-      stopper.abort();
-      return false;
-    };
-    await expect(collect(stored, { stop: stopper.signal, more })).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    const onProgress = () => stopper.abort();
+    await expect(collect(stored, { stop: stopper.signal, onProgress })).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect(stored.results.waiting).toHaveLength(1);
+    expect(idsIn(stored)).toEqual([]);
+  });
+
+  it('when another collector took the run meanwhile', async () => {
+    const stored = store(resultOf('r-1', 'run'));
+    const lost = new CategorizerError('RUN_HELD', 'another collector took the run');
+    await expect(collect(stored, { confirm: () => Promise.reject(lost) })).rejects.toBe(lost);
+    expect(stored.results.waiting).toHaveLength(1);
+    expect(stored.results.collected.size).toBe(0);
     expect(idsIn(stored)).toEqual([]);
   });
 });

@@ -285,7 +285,7 @@ describe('.dockerignore', () => {
 const compose = readCompose();
 const { redis, worker: workerService, trainer: trainerService, scheduler, migrate } = compose.services;
 /** Settings of the worker that its image makes. */
-const decided = ['HTTP_HOST', 'HTTP_PORT', 'MODEL_PATH'];
+const decided = ['HTTP_HOST', 'HTTP_PORT', 'MODEL_PATH', 'STATE_DIR'];
 /** No settings of ours. */
 const sampling = ['OTEL_TRACES_SAMPLER', 'OTEL_TRACES_SAMPLER_ARG'];
 const longRunning = Object.entries(compose.services).filter(([, { profiles }]) => profiles === undefined);

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { type EnqueueOptions, type EnqueueProgress, enqueueProducts } from '../../src/application/enqueue-products.ts';
 import type { OutgoingChunk } from '../../src/application/ports.ts';
 import { CategorizerError } from '../../src/domain/errors.ts';
+import type { ImportTotals } from '../../src/domain/import.ts';
 import { unpackIds } from '../../src/domain/packed-products.ts';
 import { createFakeClock, settle } from '../support/fake-clock.ts';
 import { Crash, type CrashPlan, crashAt } from '../support/fake-crash.ts';
@@ -61,6 +62,11 @@ function sentProducts({ chunks }: StoredProducts): string[] {
 
 const OUTAGE = new CategorizerError('REDIS_UNAVAILABLE', 'Redis went away', { retryable: true });
 
+/** Of an import in which nothing was rejected. */
+function totalsOf(jobs: number, products: number): ImportTotals {
+  return { jobs, products, rejected: 0, rejectedByCode: {}, skipped: 0 };
+}
+
 describe('an import', () => {
   it('cuts its products into chunks of one size, in the order of the input, numbered from 0', async () => {
     const sizes = fc.integer({ min: 1, max: 9 });
@@ -84,6 +90,7 @@ describe('an import', () => {
           jobs,
           products,
           rejected: 0,
+          sentNow: { jobs, products },
           sentBefore: { jobs: 0, products: 0 },
           skipped: 0,
           rejectedByCode: {},
@@ -98,7 +105,7 @@ describe('an import', () => {
     expect(await enqueue()).toMatchObject({ jobs: 0, products: 0 });
     expect(queue.sends).toEqual([]);
     expect(queue.asked()).toBe(0);
-    expect(queue.store.runs.get('run')?.totals).toEqual({ jobs: 0, products: 0, rejected: 0 });
+    expect(queue.store.runs.get('run')?.totals).toEqual(totalsOf(0, 0));
   });
 
   it('is remembered with how large it is when all of it was sent, and not before', async () => {
@@ -111,7 +118,11 @@ describe('an import', () => {
     expect(queue.store.runs.get('run')?.totals).toBeUndefined();
     gate.open();
     await done;
-    expect(queue.store.runs.get('run')?.totals).toEqual({ jobs: 4, products: 10, rejected: 1 });
+    expect(queue.store.runs.get('run')?.totals).toEqual({
+      ...totalsOf(4, 10),
+      rejected: 1,
+      rejectedByCode: { WRONG_WIDTH: 1 },
+    });
   });
 
   it('claims its run for this content in chunks of this size', async () => {
@@ -199,7 +210,7 @@ describe('an import that was begun before', () => {
     expect(again.queue.sends).toEqual([1, 5]);
     expect(queue.store.chunks).toHaveLength(6);
     expect(again.progress.at(-1)).toEqual({ products: 17, rejected: 0, paused: false });
-    expect(run?.totals).toEqual({ jobs: 6, products: 17, rejected: 0 });
+    expect(run?.totals).toEqual(totalsOf(6, 17));
   });
 
   it('is not read again when all of it was sent', async () => {
@@ -212,9 +223,10 @@ describe('an import that was begun before', () => {
       jobs: 6,
       products: 17,
       rejected: 1,
+      sentNow: { jobs: 0, products: 0 },
       sentBefore: { jobs: 6, products: 17 },
       skipped: 0,
-      rejectedByCode: {},
+      rejectedByCode: { WRONG_WIDTH: 1 },
       rejectFiles: [],
     });
     expect(again.source.opened()).toBe(false);
@@ -222,15 +234,31 @@ describe('an import that was begun before', () => {
     expect(again.rejects.end(), 'the files of the first call').toBeUndefined();
   });
 
-  it('sends a chunk again whose payload was lost', async () => {
+  it.each(['PAYLOAD_MISSING', 'REDIS_REFUSED', 'MODEL_MISMATCH'] as const)(
+    'sends a chunk again that failed with %s',
+    async (code) => {
+      const { queue, enqueue } = setUp({ products: 9 });
+      await enqueue();
+      const { store } = queue;
+      store.failed.set(store.chunks[1], code);
+      const again = setUp({ products: 9 }, { store });
+      expect(await again.enqueue()).toMatchObject({ jobs: 3, products: 9, sentBefore: { jobs: 2, products: 6 } });
+      expect(again.queue.sends).toEqual([1]);
+      expect(store.failed.size).toBe(0);
+    },
+  );
+
+  it('sends a chunk again that vanished although all was sent, and says how many were sent now', async () => {
     const { queue, enqueue } = setUp({ products: 9 });
     await enqueue();
     const { store } = queue;
-    store.failed.set(store.chunks[1], 'PAYLOAD_MISSING');
+    store.chunks = store.chunks.filter(({ number }) => number !== 2);
     const again = setUp({ products: 9 }, { store });
-    expect(await again.enqueue()).toMatchObject({ jobs: 3, products: 9, sentBefore: { jobs: 2, products: 6 } });
-    expect(again.queue.sends).toEqual([1]);
-    expect(store.failed.size).toBe(0);
+    expect(await again.enqueue()).toMatchObject({
+      sentNow: { jobs: 1, products: 3 },
+      sentBefore: { jobs: 2, products: 6 },
+    });
+    expect(sentProducts(store)).toEqual(numbered(9));
   });
 
   it('at any operations killed, any number of times, leaves the same jobs as one that was not', async () => {
@@ -473,7 +501,7 @@ describe('an error of the queue', () => {
     const again = setUp({ products: 7 }, { store: queue.store });
     expect(await again.enqueue()).toMatchObject({ jobs: 3, products: 7, sentBefore: { jobs: 3, products: 7 } });
     expect(again.queue.sends).toEqual([]);
-    expect(queue.store.runs.get('run')?.totals).toEqual({ jobs: 3, products: 7, rejected: 0 });
+    expect(queue.store.runs.get('run')?.totals).toEqual(totalsOf(3, 7));
   });
 });
 

@@ -9,9 +9,19 @@ const REVIEW_BELOW = 0.75;
 
 type Outcome = { readonly category: string; readonly confidence: number } | { readonly reject: RejectCode };
 
+interface TestResult {
+  readonly modelVersion: string;
+  readonly modelSha256: string;
+  readonly products: CategorizedProducts;
+}
+
 /** @param categories the codes that the indexes of this result stand for */
-function resultOf(outcomes: readonly Outcome[], categories: readonly string[] = ['A', 'B', 'C']): CategorizedProducts {
-  return {
+function resultOf(
+  outcomes: readonly Outcome[],
+  categories: readonly string[] = ['A', 'B', 'C'],
+  modelVersion = 'v1',
+): TestResult {
+  const products = {
     rows: outcomes.length,
     ids: outcomes.map((_, i) => `P${i}`),
     categories,
@@ -23,9 +33,10 @@ function resultOf(outcomes: readonly Outcome[], categories: readonly string[] = 
       'reject' in outcome ? [{ row, code: outcome.reject, message: 'bad' }] : [],
     ),
   };
+  return { modelVersion, modelSha256: 'a'.repeat(64), products };
 }
 
-function tallyOf(...results: readonly CategorizedProducts[]) {
+function tallyOf(...results: readonly TestResult[]) {
   const tally = createTally(REVIEW_BELOW);
   for (const result of results) tally.add(result);
   return tally;
@@ -96,7 +107,17 @@ describe('a tally', () => {
       rejectedByCode: {},
       meanConfidence: undefined,
       toReview: 0,
+      models: [],
     });
+  });
+
+  it('knows who answered, with the products of each, the most first', () => {
+    const results = ['v1', 'v2', 'v2'].map((version) => resultOf([{ category: 'A', confidence: 1 }], ['A'], version));
+    const sha256 = 'a'.repeat(64);
+    expect(tallyOf(...results).summary().models).toEqual([
+      { version: 'v2', sha256, products: 2 },
+      { version: 'v1', sha256, products: 1 },
+    ]);
   });
 
   it('of rejects alone has no mean, and nothing to review', () => {

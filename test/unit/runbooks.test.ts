@@ -29,6 +29,7 @@ const alerts = rules.flatMap(({ alert, annotations }) => (alert === undefined ? 
 
 const program = createProgram({
   config: () => readConfig({}),
+  command: 'categorizer',
   stop: new AbortController().signal,
   print: () => undefined,
   note: () => undefined,

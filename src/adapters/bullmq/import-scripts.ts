@@ -21,11 +21,12 @@ local function answered(id)
 end
 
 local function stateOf(id)
+  local there = redis.call('EXISTS', jobs .. id) == 1
+  local failed = there and redis.call('ZSCORE', jobs .. 'failed', id)
+  -- A job completes after its result is there: taken before that, the result could be published once more.
+  if there and not failed and not redis.call('ZSCORE', jobs .. 'completed', id) then return 'waiting' end
   if answered(id) then return 'answered' end
-  if redis.call('EXISTS', jobs .. id) == 0 then return 'missing' end
-  if redis.call('ZSCORE', jobs .. 'failed', id) then return 'failed' end
-  if redis.call('ZSCORE', jobs .. 'completed', id) then return 'missing' end
-  return 'waiting'
+  return failed and 'failed' or 'missing'
 end
 
 local ranks = { missing = 0, failed = 1, waiting = 2, answered = 3 }

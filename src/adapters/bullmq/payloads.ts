@@ -58,8 +58,8 @@ export function createPayloads(options: {
       if (payload.length > bytes) {
         throw new CategorizerError('PAYLOAD_INVALID', `the payload has more than the ${bytes} bytes its job announces`);
       }
-      // No payload is empty.
-      if (payload.length > 0) return payload;
+      // One that is empty is told from none: it is not as announced, and sending it again changes nothing.
+      if (payload.length > 0 || (await connection.exists(key)) === 1) return payload;
       throw new CategorizerError('PAYLOAD_MISSING', `there is no payload ${key} (any more): send the chunk again`);
     },
     async write(key, payload) {
