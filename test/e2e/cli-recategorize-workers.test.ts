@@ -1,6 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { payloadKeys } from '../support/bulk-chunks.ts';
 import { type LiveCli, PATIENCE, startLive } from '../support/cli-live.ts';
+import { addResult, categorized } from '../support/cli-queues.ts';
 import { createWorkspace } from '../support/cli-workspace.ts';
 import { predictedCategories } from '../support/load.ts';
 import { type Nightly, openNightly } from '../support/nightly-commands.ts';
@@ -42,14 +43,15 @@ async function addWorker(settings: Environment = {}) {
   return { stop };
 }
 
-/** A command that waits for workers: all of its chunks are on the queue. */
+/** A command that waits for workers: all of its chunks are on the queue, and it knows that. */
 async function startWaiting(settings: Environment = {}): Promise<LiveCli> {
   const cli = startLive([...NIGHT, '--json'], { ...night.env, ...settings });
   onTestFinished(async () => {
     cli.kill('SIGKILL');
     await cli.ended;
   });
-  await expect.poll(() => night.queues.products.getWaitingCount(), PATIENCE).toBe(SLICES);
+  const { redis, prefix } = night.queues;
+  await expect.poll(() => redis.hlen(`${prefix}:chunks:night`), PATIENCE).toBe(SLICES);
   return cli;
 }
 
@@ -91,6 +93,24 @@ describe('recategorize', () => {
     expect(said).toMatchObject({ state: 'finished', counts: { added: 300 } });
     expect(code).toBe(0);
     await expectAll();
+  });
+
+  it('applies no answer of a job or a result that somebody else put under its ids', async () => {
+    const { queues } = night;
+    const chunk = (ids: readonly string[]) => ids.map((productId) => ({ productId, features: Array(16).fill(3) }));
+    const ids = PRODUCTS.slice(0, 20).map(({ productId }) => productId);
+    // A chunk of the same products with other vectors, and answers: of other products, and of fewer than the slice has.
+    await queues.products.add('products', { products: chunk(ids) }, { jobId: 'night-0' });
+    const answers = (count: number, start = '') =>
+      Array.from({ length: count }, (_, i) => categorized(`${start}${ids[i]}`, 'MATERIAL_CONSTRUCAO', 1));
+    await addResult(queues.results, { jobId: 'night-1', runId: 'night', products: answers(20, 'X') });
+    await addResult(queues.results, { jobId: 'night-2', runId: 'night', products: answers(3) });
+    await addWorker();
+    const { code, said } = await night.json(NIGHT);
+    expect(said).toMatchObject({ state: 'finished', counts: { added: 300, rejected: 0 } });
+    expect(code).toBe(0);
+    expect(await night.erp.categories()).toEqual(predicted);
+    expect(await night.erp.recorded()).toEqual(predicted);
   });
 
   it('loses nothing when somebody else collects its results', async () => {
