@@ -122,7 +122,7 @@ function report(
 }
 
 /** @throws CategorizerError `RUN_LOST` where Redis was emptied while it was sent */
-export async function accountOf(records: ImportRecords, summary: EnqueueSummary): Promise<CommandAccount> {
+async function accountOf(records: ImportRecords, summary: EnqueueSummary): Promise<CommandAccount> {
   const { runId, sentNow } = summary;
   const account = await accountForImport(records, runId);
   if (account) return commandAccount(account, sentNow.products);
