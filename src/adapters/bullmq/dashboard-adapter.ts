@@ -28,7 +28,7 @@ export class DashboardAdapter extends BullMQAdapter {
   override async getJobs(statuses: JobStatuses, start = 0, end = -1): Promise<Job[]> {
     const types = statuses.filter((status) => status !== 'paused');
     const ids = await this.jobs.getRanges(types, start, end);
-    const jobs = await Promise.all(ids.map((id) => this.jobs.readForList(this.redis.connection, id)));
+    const jobs = await Promise.all(ids.map((id) => this.jobs.readForList(id)));
     return jobs.filter((job) => job !== undefined);
   }
 

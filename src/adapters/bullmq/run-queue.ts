@@ -1,4 +1,4 @@
-import { type Job, Queue, type RepeatStrategy } from 'bullmq';
+import type { Job, RepeatStrategy } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Calendar, RunQueue, Schedule, ScheduleQueue } from '../../application/recategorization/ports.ts';
 import { PRODUCT_QUEUE } from '../../contract/index.ts';
@@ -35,7 +35,7 @@ export function createRunQueue(options: {
   readonly calendar: Calendar;
 }): RunQueue & ScheduleQueue & { countWorkers(): Promise<number>; close(): Promise<void> } {
   const { connection, prefix, calendar } = options;
-  const queue = new Queue(RUN_QUEUE, {
+  const queue = new TolerantQueue(RUN_QUEUE, {
     connection,
     prefix,
     streams: { events: { maxLen: 1000 } },

@@ -1,0 +1,114 @@
+import type { Redis } from 'ioredis';
+import { MAX_CHUNK_JSON_BYTES } from '../../contract/index.ts';
+
+/** Longer data is read from nowhere but the page of one job. */
+export const MAX_DATA_BYTES = MAX_CHUNK_JSON_BYTES;
+/** Of every other field of a job. */
+export const MAX_FIELD_BYTES = 1024 * 1024;
+
+/** The fields of a job's hash that BullMQ 6 reads. */
+const FIELDS = [
+  ...['name', 'data', 'opts', 'progress', 'parent', 'parentKey', 'timestamp', 'delay', 'priority'],
+  ...['atm', 'attemptsMade', 'ats', 'stc', 'processedOn', 'finishedOn', 'failedReason', 'stacktrace', 'returnvalue'],
+  ...['defa', 'rjk', 'deid', 'pb'],
+];
+
+/** What `READ_JOB` says of a key that is no hash. */
+export const KIND = '!kind';
+/** Begins the name of a field that says how long a field is that was left out. */
+export const TOO_LONG = '!long ';
+
+/**
+ * `readJob(key, most)`: the fields and values of a job's hash, without those that are too long: a reply of half a gigabyte
+ * would end the process that asked.
+ */
+const READ_JOB_FUNCTION = `
+local FIELDS = { ${FIELDS.map((field) => `'${field}'`).join(', ')} }
+local function readJob(key, most)
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'none' then return {} end
+  if kind ~= 'hash' then return { '${KIND}', kind } end
+  local job, names = {}, {}
+  for _, field in ipairs(FIELDS) do
+    local length = redis.call('HSTRLEN', key, field)
+    if length > (field == 'data' and most or ${MAX_FIELD_BYTES}) then
+      job[#job + 1] = '${TOO_LONG}' .. field
+      job[#job + 1] = tostring(length)
+    elseif length > 0 then
+      names[#names + 1] = field
+    end
+  end
+  if #names == 0 then return job end
+  for i, value in ipairs(redis.call('HMGET', key, unpack(names))) do
+    job[#job + 1] = names[i]
+    job[#job + 1] = value
+  end
+  return job
+end
+`;
+
+/** KEYS: a job's hash. ARGV: the most bytes of data. */
+export const READ_JOB = `${READ_JOB_FUNCTION}return readJob(KEYS[1], tonumber(ARGV[1]))`;
+
+/**
+ * Stands before a script of BullMQ and takes the place of `redis` in it. One hash with a bad value, or a key that is no
+ * hash, would end the script half done, and with it every job that the same call is about: BullMQ takes jobs out of a list
+ * before it looks at them. Here what is no job counts as absent, and what is no number as 0.
+ */
+function leniency(isFetching: boolean): string {
+  return `
+local redis = (function(redis)
+  ${READ_JOB_FUNCTION}
+  local ABSENT = { HGET = false, GET = false, ZSCORE = false, HSETNX = 0 }
+  local LISTS = { HMGET = true, HGETALL = true, SMEMBERS = true, LRANGE = true, ZRANGE = true, ZPOPMIN = true }
+
+  -- The hash of a job goes with its logs. Under an id like 'wait' or 'meta' it is a part of the queue, which stays.
+  local function delete(key, logs, ...)
+    if logs ~= key .. ':logs' then return redis.call('DEL', key, logs, ...) end
+    local kind = redis.call('TYPE', key).ok
+    if kind ~= 'hash' or string.sub(key, -5) == ':meta' then return redis.call('DEL', logs, ...) + 1 end
+    return redis.call('DEL', key, logs, ...)
+  end
+
+  local function call(command, key, ...)
+    ${isFetching ? `if command == 'HGETALL' then return readJob(key, ${MAX_DATA_BYTES}) end` : ''}
+    if command == 'DEL' and select('#', ...) > 0 then return delete(key, ...) end
+    local answer = redis.pcall(command, key, ...)
+    if command == 'HGET' and answer and select(1, ...) == 'priority' then
+      local priority = tonumber(answer)
+      if not priority or not (priority >= 0 and priority <= 2097152) then return '0' end
+    end
+    if type(answer) ~= 'table' or not answer.err then return answer end
+    if string.find(answer.err, 'WRONGTYPE', 1, true) then
+      if LISTS[command] then return {} end
+      if ABSENT[command] ~= nil then return ABSENT[command] end
+      return 0
+    end
+    if command == 'HINCRBY' and string.find(answer.err, 'integer', 1, true) then
+      redis.call('HSET', key, select(1, ...), 0)
+    end
+    return redis.call(command, key, ...)
+  end
+  return setmetatable({ call = call }, { __index = redis })
+end)(redis)
+`;
+}
+
+/** How BullMQ names its scripts: the file's name and its version. */
+const BULLMQS = /^\w+:\d+\.\d+\.\d+/;
+
+const lenient = new WeakSet<object>();
+
+/** From now on what BullMQ defines on this connection is lenient. Doing it again changes nothing. */
+export function makeScriptsLenient(connection: Pick<Redis, 'defineCommand'>): void {
+  if (lenient.has(connection)) return;
+  lenient.add(connection);
+  const define = connection.defineCommand.bind(connection);
+  connection.defineCommand = (name, definition) => {
+    const { lua } = definition;
+    define(
+      name,
+      BULLMQS.test(name) ? { ...definition, lua: leniency(lua.includes('prepareJobForProcessing')) + lua } : definition,
+    );
+  };
+}
