@@ -19,6 +19,9 @@ export interface ExaminedHash {
   readonly tooLong: Readonly<Record<string, number>>;
 }
 
+/** Stands in a hash whose job names a scheduler that is not there. */
+export const NO_SCHEDULER = '!no scheduler';
+
 /** Only shown to people: nothing follows from them, so the job is done all the same. */
 const NOTES = new Set(['stacktrace', 'returnvalue', 'failedReason', 'finishedOn', 'processedOn', 'pb']);
 
@@ -63,6 +66,12 @@ export function examineHash(raw: JobHash): ExaminedHash {
   const mended: Record<string, string> = {};
   for (const [name, value] of Object.entries(raw)) {
     if (name === KIND) continue;
+    if (name === NO_SCHEDULER) {
+      problems.push(`rjk: there is no scheduler ${value}`);
+      dropped.push('rjk');
+      delete mended.rjk;
+      continue;
+    }
     const isTooLong = name.startsWith(TOO_LONG);
     const field = isTooLong ? name.slice(TOO_LONG.length) : name;
     if (isTooLong) tooLong[field] = Number(value);
@@ -71,9 +80,14 @@ export function examineHash(raw: JobHash): ExaminedHash {
       mended[field] = value;
       continue;
     }
-    // The data stays for people to look at.
-    if (field !== 'data') dropped.push(field);
+    // The data stays for people to look at, and a time is put in place of none.
+    if (field !== 'data' && field !== 'timestamp') dropped.push(field);
     if (!NOTES.has(field)) problems.push(`${field}: ${problem}`);
+  }
+  if (mended.rjk !== undefined && !isRepeated(mended.opts)) {
+    problems.push('rjk: opts says nothing of repetition');
+    dropped.push('rjk');
+    delete mended.rjk;
   }
   if (mended.timestamp === undefined) {
     changed.timestamp = `${Date.now()}`;
@@ -84,7 +98,7 @@ export function examineHash(raw: JobHash): ExaminedHash {
 
 function describeLength(field: string, bytes: number): string {
   const most = field === 'data' ? MAX_DATA_BYTES : MAX_FIELD_BYTES;
-  return `${bytes.toLocaleString('en-US')} bytes of JSON, and at most ${most.toLocaleString('en-US')} are allowed`;
+  return `${bytes.toLocaleString('en-US')} bytes, and at most ${most.toLocaleString('en-US')} are allowed`;
 }
 
 /** Why a job fails whose hash is broken. */
@@ -155,6 +169,11 @@ function problemOfOptions({
 
 function isSet(value: unknown): boolean {
   return value !== undefined && value !== null;
+}
+
+function isRepeated(opts: string | undefined): boolean {
+  const { repeat }: { repeat?: unknown } = { ...Job.optsFromJSON(opts) };
+  return typeof repeat === 'object' && repeat !== null;
 }
 
 function isCount(value: unknown): boolean {

@@ -23,13 +23,18 @@ export const TOO_LONG = '!long ';
  * would end the process that asked.
  */
 const READ_JOB_FUNCTION = `
-local FIELDS = { ${FIELDS.map((field) => `'${field}'`).join(', ')} }
 local function readJob(key, most)
+  -- Most jobs are small as a whole, which is one question and not one for each field.
+  local size = redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', '0')
+  if type(size) == 'number' and size <= ${MAX_FIELD_BYTES} and size <= most then
+    local job = redis.pcall('HGETALL', key)
+    if not job.err then return job end
+  end
   local kind = redis.call('TYPE', key).ok
   if kind == 'none' then return {} end
   if kind ~= 'hash' then return { '${KIND}', kind } end
   local job, names = {}, {}
-  for _, field in ipairs(FIELDS) do
+  for _, field in ipairs({ ${FIELDS.map((field) => `'${field}'`).join(', ')} }) do
     local length = redis.call('HSTRLEN', key, field)
     if length > (field == 'data' and most or ${MAX_FIELD_BYTES}) then
       job[#job + 1] = '${TOO_LONG}' .. field
@@ -51,45 +56,52 @@ end
 export const READ_JOB = `${READ_JOB_FUNCTION}return readJob(KEYS[1], tonumber(ARGV[1]))`;
 
 /**
- * Stands before a script of BullMQ and takes the place of `redis` in it. One hash with a bad value, or a key that is no
- * hash, would end the script half done, and with it every job that the same call is about: BullMQ takes jobs out of a list
- * before it looks at them. Here what is no job counts as absent, and what is no number as 0.
+ * Stands before a script of BullMQ and takes the place of `redis.call` in it. One hash with a bad value, or a key that is
+ * no hash, would end the script half done, and with it every job that the same call is about: BullMQ takes jobs out of a
+ * list before it looks at them. Here what is no job counts as absent, and what is no number as 0.
+ *
+ * It runs before each call of BullMQ's: what is rare is made where it is needed.
  */
 function leniency(isFetching: boolean): string {
   return `
 local redis = (function(redis)
   ${READ_JOB_FUNCTION}
-  local ABSENT = { HGET = false, GET = false, ZSCORE = false, HSETNX = 0 }
-  local LISTS = { HMGET = true, HGETALL = true, SMEMBERS = true, LRANGE = true, ZRANGE = true, ZPOPMIN = true }
+  local pcall = redis.pcall
 
   -- The hash of a job goes with its logs. Under an id like 'wait' or 'meta' it is a part of the queue, which stays.
   local function delete(key, logs, ...)
-    if logs ~= key .. ':logs' then return redis.call('DEL', key, logs, ...) end
     local kind = redis.call('TYPE', key).ok
-    if kind ~= 'hash' or string.sub(key, -5) == ':meta' then return redis.call('DEL', logs, ...) + 1 end
-    return redis.call('DEL', key, logs, ...)
+    if kind == 'hash' and string.sub(key, -5) ~= ':meta' then return redis.call('DEL', key, logs, ...) end
+    return redis.call('DEL', logs, ...) + 1
   end
 
-  local function call(command, key, ...)
+  local function answerAnyway(err, command, key, ...)
+    if string.find(err, 'WRONGTYPE', 1, true) then
+      if command == 'HGET' or command == 'GET' or command == 'ZSCORE' then return false end
+      local lists = { HMGET = 1, HGETALL = 1, SMEMBERS = 1, LRANGE = 1, ZRANGE = 1, ZPOPMIN = 1 }
+      if lists[command] then return {} end
+      return 0
+    end
+    if command == 'HINCRBY' and string.find(err, 'integer', 1, true) then
+      redis.call('HSET', key, (...), 0)
+    end
+    return redis.call(command, key, ...)
+  end
+
+  local function call(command, key, field, ...)
     ${isFetching ? `if command == 'HGETALL' then return readJob(key, ${MAX_DATA_BYTES}) end` : ''}
-    if command == 'DEL' and select('#', ...) > 0 then return delete(key, ...) end
-    local answer = redis.pcall(command, key, ...)
-    if command == 'HGET' and answer and select(1, ...) == 'priority' then
+    if command == 'DEL' and field == key .. ':logs' then return delete(key, field, ...) end
+    local answer
+    if field == nil then answer = pcall(command, key) else answer = pcall(command, key, field, ...) end
+    if field == 'priority' and answer and command == 'HGET' then
       local priority = tonumber(answer)
       if not priority or not (priority >= 0 and priority <= 2097152) then return '0' end
     end
     if type(answer) ~= 'table' or not answer.err then return answer end
-    if string.find(answer.err, 'WRONGTYPE', 1, true) then
-      if LISTS[command] then return {} end
-      if ABSENT[command] ~= nil then return ABSENT[command] end
-      return 0
-    end
-    if command == 'HINCRBY' and string.find(answer.err, 'integer', 1, true) then
-      redis.call('HSET', key, select(1, ...), 0)
-    end
-    return redis.call(command, key, ...)
+    if field == nil then return answerAnyway(answer.err, command, key) end
+    return answerAnyway(answer.err, command, key, field, ...)
   end
-  return setmetatable({ call = call }, { __index = redis })
+  return { call = call, pcall = pcall, error_reply = redis.error_reply, sha1hex = redis.sha1hex }
 end)(redis)
 `;
 }

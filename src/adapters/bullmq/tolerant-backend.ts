@@ -1,6 +1,6 @@
 import { type BackendFactory, createRedisBackend, type IQueueBackend, type JobJson, RedisQueueBackend } from 'bullmq';
 import { Redis } from 'ioredis';
-import { brokenReason, type ExaminedHash, examineHash, toJobJson } from './job-hash.ts';
+import { brokenReason, type ExaminedHash, examineHash, NO_SCHEDULER, toJobJson } from './job-hash.ts';
 import { MAX_DATA_BYTES, makeScriptsLenient, READ_JOB } from './lenient-scripts.ts';
 
 /** KEYS: a job's hash. ARGV: how many values follow, fields and values to set, then fields to drop. */
@@ -31,6 +31,9 @@ if redis.call('TYPE', KEYS[4]).ok == 'hash' then
 end
 return 1`,
 };
+
+/** A job of a scheduler that is not there is left in work by BullMQ: it wants to make the scheduler's next job first. */
+const EXISTS = { name: 'categorizerExists', lua: `return redis.call('EXISTS', KEYS[1])` };
 
 const READ = { name: 'categorizerReadJob', lua: READ_JOB };
 
@@ -63,8 +66,10 @@ export const createTolerantBackend: BackendFactory<RedisQueueBackend> = (name, o
 async function mendFetched(backend: RedisQueueBackend, answer: unknown): Promise<unknown> {
   if (!Array.isArray(answer) || !Array.isArray(answer[0])) return answer;
   const [values, id, ...rest] = answer;
-  const examined = examineHash(toHash(values));
-  const { mended, changed, dropped, problem } = examined;
+  const raw = toHash(values);
+  const isStranded =
+    raw.rjk !== undefined && (await evaluate(backend, EXISTS, [backend.toKey(`repeat:${raw.rjk}`)])) === 0;
+  const { mended, changed, dropped, problem } = examineHash(isStranded ? { ...raw, [NO_SCHEDULER]: raw.rjk } : raw);
   if (dropped.length > 0 || Object.keys(changed).length > 0) {
     const set = Object.entries(changed).flat();
     await evaluate(backend, MEND, [backend.toKey(id)], [set.length, ...set, ...dropped]);
@@ -116,7 +121,7 @@ async function evaluate(
   backend: IQueueBackend,
   { name, lua }: Script,
   keys: readonly string[],
-  values: readonly (string | number)[],
+  values: readonly (string | number)[] = [],
 ): Promise<unknown> {
   if (!(backend instanceof RedisQueueBackend)) throw new TypeError('expected a queue in Redis');
   const client = await backend.client;

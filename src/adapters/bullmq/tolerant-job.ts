@@ -1,6 +1,5 @@
 import {
   Job,
-  type JobJson,
   type JobProgress,
   type Processor,
   Queue,
@@ -88,13 +87,5 @@ export class TolerantWorker extends Worker {
 
   protected override get Job(): typeof Job {
     return TolerantJob;
-  }
-
-  /** One that says to come of a scheduler that is not there is given out all the same: BullMQ would leave it in work. */
-  protected override async nextJobFromJobData(json?: JobJson, jobId?: string, token?: string) {
-    const job = await super.nextJobFromJobData(json, jobId, token);
-    if (job || !json) return job;
-    const deferredFailure = json.deferredFailure ?? brokenReason(`rjk: there is no scheduler ${json.repeatJobKey}`);
-    return super.nextJobFromJobData({ ...json, repeatJobKey: undefined, deferredFailure }, jobId, token);
   }
 }
