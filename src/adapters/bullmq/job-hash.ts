@@ -172,8 +172,8 @@ function isSet(value: unknown): boolean {
 }
 
 function isRepeated(opts: string | undefined): boolean {
-  const { repeat }: { repeat?: unknown } = { ...Job.optsFromJSON(opts) };
-  return typeof repeat === 'object' && repeat !== null;
+  const options: object = Job.optsFromJSON(opts);
+  return 'repeat' in options && typeof options.repeat === 'object' && options.repeat !== null;
 }
 
 function isCount(value: unknown): boolean {
