@@ -5,6 +5,9 @@ import { PRODUCT_JOB, PRODUCT_QUEUE, productJobSchema, sentenceOf } from '../../
 import { type DashboardQueue, RefusedChange } from './dashboard-job.ts';
 import { previewPayload } from './dashboard-view.ts';
 
+/** More are not listed at once, whoever asks. */
+const MOST_JOBS = 1000;
+
 type JobStatuses = Parameters<BullMQAdapter['getJobs']>[0];
 type AddOptions = Parameters<BullMQAdapter['addJob']>[2];
 
@@ -20,6 +23,10 @@ export class DashboardAdapter extends BullMQAdapter {
     super(jobs, { ...options, ...retries });
   }
 
+  override getJobLogs(id: string): Promise<string[]> {
+    return this.jobs.readLogs(id);
+  }
+
   override getJob(id: string): Promise<Job | undefined> {
     return this.jobs.readOne(id, ({ name, data }) => previewPayload({ ...this.redis, name, data }));
   }
@@ -27,7 +34,8 @@ export class DashboardAdapter extends BullMQAdapter {
   /** Through ids: BullMQ's own getJobs reads all data, and twice. */
   override async getJobs(statuses: JobStatuses, start = 0, end = -1): Promise<Job[]> {
     const types = statuses.filter((status) => status !== 'paused');
-    const ids = await this.jobs.getRanges(types, start, end);
+    const last = end < 0 ? start + MOST_JOBS - 1 : Math.min(end, start + MOST_JOBS - 1);
+    const ids = await this.jobs.getRanges(types, start, last);
     const jobs = await Promise.all(ids.map((id) => this.jobs.readForList(id)));
     return jobs.filter((job) => job !== undefined);
   }
@@ -39,7 +47,14 @@ export class DashboardAdapter extends BullMQAdapter {
     }
     const { error } = productJobSchema.safeParse(data);
     if (error) throw new RefusedChange(`this is no product: ${sentenceOf(error)}`);
-    return super.addJob(name, data, options);
+    try {
+      return await super.addJob(name, data, options);
+    } catch (error) {
+      // BullMQ checks the options before it asks Redis.
+      if (!(error instanceof Error) || error.name === 'ReplyError' || 'code' in error || 'syscall' in error)
+        throw error;
+      throw new RefusedChange(`these options are none of a job: ${error.message}`);
+    }
   }
 
   /** Nobody works on results, which is nothing to warn of. */

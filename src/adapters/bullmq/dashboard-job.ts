@@ -1,9 +1,9 @@
-import type { Job, JobProgress, RetryOptions } from 'bullmq';
+import type { Job, JobProgress, QueueOptions, RetryOptions } from 'bullmq';
 import { PRODUCT_JOB } from '../../contract/index.ts';
 import { summarize } from './dashboard-view.ts';
 import { brokenReason } from './job-hash.ts';
 import { MAX_DATA_BYTES } from './lenient-scripts.ts';
-import { readJobHash } from './tolerant-backend.ts';
+import { evaluate, readJobHash } from './tolerant-backend.ts';
 import { readTolerantly, TolerantJob, TolerantQueue } from './tolerant-job.ts';
 
 /** More data than that is read only for the view of one job. */
@@ -25,6 +25,8 @@ class DashboardJob<
 > extends TolerantJob<D, R, N, P> {
   /** Whether `data` is all of the job's data, and not a summary of it. */
   private isWhole = true;
+  /** Whether nothing but its id is there. */
+  isAbsent = false;
 
   static override fromJSON<D, R, N extends string>(...args: Parameters<typeof Job.fromJSON>): Job<D, R, N> {
     return readTolerantly<D, R, N>(DashboardJob, ...args);
@@ -41,6 +43,8 @@ class DashboardJob<
     if (state === 'completed') {
       throw new RefusedChange('a job that completed is not done again: its payload is gone and its result published');
     }
+    // One of many that are put back at once: it must not keep the others.
+    if (this.isAbsent) return;
     await super.retry(state, { resetAttemptsMade: true, resetAttemptsStarted: true, ...options });
   }
 
@@ -55,10 +59,61 @@ class DashboardJob<
   }
 }
 
+/** Rows of a job's log that are shown, and bytes of each. */
+const MOST_LOG_ROWS = 200;
+const MOST_ROW_BYTES = 4096;
+const MOST_SCHEDULERS = 100;
+
+/** KEYS: a job's log. ARGV: most rows, most bytes of one. */
+const READ_LOGS = {
+  name: 'categorizerReadLogs',
+  lua: `
+local rows = {}
+if redis.call('TYPE', KEYS[1]).ok ~= 'list' then return rows end
+for i = 0, math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[1])) - 1 do
+  rows[#rows + 1] = string.sub(redis.call('LINDEX', KEYS[1], i), 1, tonumber(ARGV[2]))
+end
+return rows`,
+};
+
 /** Shows every job that a state counts, and of large or broken ones what can be shown. */
 export class DashboardQueue extends TolerantQueue {
+  constructor(name: string, options: QueueOptions) {
+    super(name, options);
+    // What bull-board reads by itself, such as a tree of jobs, it shows without their data.
+    this.backend.getJobData = async (id) => {
+      const read = await readJobHash(this.backend, id, 0);
+      return read && { ...read.json, data: 'null' };
+    };
+  }
+
   protected override get Job(): typeof Job {
     return DashboardJob;
+  }
+
+  /** A page of them; one whose hash is broken has nothing but its name. */
+  override async getJobSchedulers() {
+    const found = await this.backend.getJobSchedulersRange(0, MOST_SCHEDULERS - 1, true);
+    const ids = found.filter((_, i) => i % 2 === 0);
+    const schedulers = await Promise.all(
+      ids.map((id) =>
+        this.getJobScheduler(id).catch((error: unknown) => {
+          if (!(error instanceof SyntaxError)) throw error;
+          return { key: id, name: 'broken: what it makes jobs of is not JSON' };
+        }),
+      ),
+    );
+    return schedulers.filter((each) => each !== undefined && each !== null);
+  }
+
+  async readLogs(jobId: string): Promise<string[]> {
+    const rows = await evaluate(
+      this.backend,
+      READ_LOGS,
+      [this.toKey(`${jobId}:logs`)],
+      [MOST_LOG_ROWS, MOST_ROW_BYTES],
+    );
+    return Array.isArray(rows) ? rows.map(String) : [];
   }
 
   /** Without the data of large ones: a page of chunks may hold a hundred megabytes. */
@@ -97,6 +152,7 @@ export class DashboardQueue extends TolerantQueue {
     if ((await this.backend.getState(jobId)) === 'unknown') return undefined;
     const problem = brokenReason('there is nothing under its key');
     const job = new DashboardJob(this, '', {}, {}, jobId);
+    job.isAbsent = true;
     job.failedReason = problem;
     job.show({ problem });
     return job;

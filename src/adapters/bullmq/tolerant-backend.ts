@@ -117,7 +117,8 @@ export function isFaultOfJob(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || /^Unknown backoff strategy/.test(error.message);
 }
 
-async function evaluate(
+/** Runs a script of our own, which is defined when it is first used. */
+export async function evaluate(
   backend: IQueueBackend,
   { name, lua }: Script,
   keys: readonly string[],
