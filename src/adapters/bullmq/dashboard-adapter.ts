@@ -1,12 +1,37 @@
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { z } from 'zod';
 import { PRODUCT_JOB, PRODUCT_QUEUE, productJobSchema, sentenceOf } from '../../contract/index.ts';
 import { type DashboardQueue, RefusedChange } from './dashboard-job.ts';
 import { previewPayload } from './dashboard-view.ts';
 
 /** More are not listed at once, whoever asks. */
 const MOST_JOBS = 1000;
+
+const count = z.int().nonnegative();
+const keep = z.union([z.boolean(), z.int(), z.object({ age: count.optional(), count: count.optional() })]);
+
+/** What the options of a job that is added here may say; what ties it to others is left out. */
+const optionsSchema = z.object({
+  jobId: z.string().max(200).optional(),
+  delay: count.optional(),
+  priority: count.optional(),
+  attempts: count.optional(),
+  backoff: z
+    .union([
+      count,
+      z.object({
+        type: z.enum(['fixed', 'exponential']),
+        delay: count.optional(),
+        jitter: z.number().min(0).max(1).optional(),
+      }),
+    ])
+    .optional(),
+  lifo: z.boolean().optional(),
+  removeOnComplete: keep.optional(),
+  removeOnFail: keep.optional(),
+});
 
 type JobStatuses = Parameters<BullMQAdapter['getJobs']>[0];
 type AddOptions = Parameters<BullMQAdapter['addJob']>[2];
@@ -45,10 +70,12 @@ export class DashboardAdapter extends BullMQAdapter {
     if (this.jobs.name !== PRODUCT_QUEUE || name !== PRODUCT_JOB) {
       throw new RefusedChange(`only '${PRODUCT_JOB}' jobs can be added here, and only to ${PRODUCT_QUEUE}`);
     }
-    const { error } = productJobSchema.safeParse(data);
-    if (error) throw new RefusedChange(`this is no product: ${sentenceOf(error)}`);
+    const product = productJobSchema.safeParse(data);
+    if (product.error) throw new RefusedChange(`this is no product: ${sentenceOf(product.error)}`);
+    const known = optionsSchema.safeParse(options);
+    if (known.error) throw new RefusedChange(`these options are none of a job: ${sentenceOf(known.error)}`);
     try {
-      return await super.addJob(name, data, options);
+      return await super.addJob(name, data, known.data);
     } catch (error) {
       // BullMQ checks the options before it asks Redis.
       if (!(error instanceof Error) || error.name === 'ReplyError' || 'code' in error || 'syscall' in error)

@@ -51,6 +51,7 @@ export function bounded(): Router {
 const boundQuery: RequestHandler = (request, _response, next) => {
   const [path, query] = splitUrl(request);
   const parameters = new URLSearchParams(query);
+  if (/\p{Cc}/u.test([...parameters.values()].join(''))) throw badRequest('the address holds a control character');
   for (const name of DECODED_AGAIN) {
     for (const value of parameters.getAll(name)) decode(value);
   }
