@@ -140,7 +140,7 @@ export class DashboardQueue extends TolerantQueue {
     if (!(job instanceof DashboardJob)) return job;
     const problem = bytes === undefined || mostBytes === MAX_DATA_BYTES ? job.deferredFailure : undefined;
     if (bytes !== undefined) job.show({ bytes, note, ...(problem !== undefined && { problem }) });
-    else if (problem !== undefined) job.show({ problem, data: summarize(job.name, job.data) });
+    else if (problem !== undefined && job.data !== null) job.show({ problem, data: summarize(job.name, job.data) });
     else if (job.name !== PRODUCT_JOB || JSON.stringify(job.data ?? null).length > MAX_LISTED_BYTES) {
       job.show(withFields(summarize(job.name, job.data), await preview(job)));
     }

@@ -90,8 +90,9 @@ export function examineHash(raw: JobHash): ExaminedHash {
     delete mended.rjk;
   }
   if (mended.timestamp === undefined) {
-    changed.timestamp = `${Date.now()}`;
-    mended.timestamp = changed.timestamp;
+    mended.timestamp = `${Date.now()}`;
+    // Of what is no job nothing is mended.
+    if (raw[KIND] === undefined) changed.timestamp = mended.timestamp;
   }
   return { mended, changed, dropped, tooLong, problem: problems.length === 0 ? undefined : problems.join('; ') };
 }

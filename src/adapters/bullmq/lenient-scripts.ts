@@ -13,6 +13,12 @@ const FIELDS = [
   ...['defa', 'rjk', 'deid', 'pb'],
 ];
 
+/** Names of the keys that make a queue: a job with such an id is none, whatever is under its key. */
+const PARTS = [
+  ...['active', 'wait', 'waiting-children', 'paused', 'id', 'delayed', 'prioritized', 'stalled-check', 'completed'],
+  ...['failed', 'stalled', 'repeat', 'limiter', 'meta', 'events', 'pc', 'marker', 'de'],
+];
+
 /** What `READ_JOB` says of a key that is no hash. */
 export const KIND = '!kind';
 /** Begins the name of a field that says how long a field is that was left out. */
@@ -23,7 +29,17 @@ export const TOO_LONG = '!long ';
  * would end the process that asked.
  */
 const READ_JOB_FUNCTION = `
+local function isPart(key)
+  local name = string.match(key, ':([%l-]+)$')
+  if not name then return false end
+  for _, part in ipairs({ ${PARTS.map((part) => `'${part}'`).join(', ')} }) do
+    if name == part then return true end
+  end
+  return false
+end
+
 local function readJob(key, most)
+  if isPart(key) then return { '${KIND}', 'part of the queue itself' } end
   -- Most jobs are small as a whole, which is one question and not one for each field.
   local size = redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', '0')
   if type(size) == 'number' and size <= ${MAX_FIELD_BYTES} and size <= most then
@@ -68,10 +84,10 @@ local redis = (function(redis)
   ${READ_JOB_FUNCTION}
   local pcall = redis.pcall
 
-  -- The hash of a job goes with its logs. Under an id like 'wait' or 'meta' it is a part of the queue, which stays.
+  -- The hash of a job goes with its logs; what is no job stays.
   local function delete(key, logs, ...)
     local kind = redis.call('TYPE', key).ok
-    if kind == 'hash' and string.sub(key, -5) ~= ':meta' then return redis.call('DEL', key, logs, ...) end
+    if kind == 'hash' and not isPart(key) then return redis.call('DEL', key, logs, ...) end
     return redis.call('DEL', logs, ...) + 1
   end
 
@@ -91,6 +107,8 @@ local redis = (function(redis)
   local function call(command, key, field, ...)
     ${isFetching ? `if command == 'HGETALL' then return readJob(key, ${MAX_DATA_BYTES}) end` : ''}
     if command == 'DEL' and field == key .. ':logs' then return delete(key, field, ...) end
+    if (command == 'HMSET' or command == 'HINCRBY' or command == 'HSET') and isPart(key)
+      and field ~= 'opts.maxLenEvents' and field ~= 'paused' then return 0 end
     local answer
     if field == nil then answer = pcall(command, key) else answer = pcall(command, key, field, ...) end
     if field == 'priority' and answer and command == 'HGET' then

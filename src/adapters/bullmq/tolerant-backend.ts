@@ -16,12 +16,12 @@ return 1`,
 
 /**
  * What ties a job to others goes, as one of it kept the job from being finished. KEYS: active list, failed set, stalled
- * set, the job's hash. ARGV: its id, now, why it failed.
+ * set, the job's hash. ARGV: its id, now, why it failed, 1 where it must still be in work.
  */
 const FAIL = {
   name: 'categorizerFailJob',
   lua: `
-redis.call('LREM', KEYS[1], -1, ARGV[1])
+if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 and ARGV[4] == '1' then return 0 end
 redis.call('SREM', KEYS[3], ARGV[1])
 redis.call('DEL', KEYS[4] .. ':lock')
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
@@ -95,10 +95,17 @@ export async function readJobHash(
   return { json: toJobJson(id, examined), examined };
 }
 
-/** Moves a job to the failed set whatever it is, where BullMQ's own script cannot. */
-export async function failByForce(backend: IQueueBackend, id: string, reason: string): Promise<void> {
+/**
+ * Moves a job to the failed set whatever it is, where BullMQ's own script cannot.
+ *
+ * @param options.isInWork only if it is in the active list still, and was not removed meanwhile
+ */
+export async function failByForce(
+  backend: IQueueBackend,
+  { id, reason, isInWork }: { readonly id: string; readonly reason: string; readonly isInWork: boolean },
+): Promise<boolean> {
   const keys = ['active', 'failed', 'stalled', id].map((type) => backend.toKey(type));
-  await evaluate(backend, FAIL, keys, [id, Date.now(), reason]);
+  return (await evaluate(backend, FAIL, keys, [id, Date.now(), reason, isInWork ? 1 : 0])) === 1;
 }
 
 /**

@@ -1,4 +1,5 @@
 import {
+  ErrorCode,
   Job,
   type JobProgress,
   type Processor,
@@ -58,12 +59,16 @@ export class TolerantJob<
     token: string,
     fetchNext?: boolean,
   ): Promise<unknown[] | undefined> {
+    const options = { id: this.id ?? '', reason: reason.message };
     try {
       if (!this.isUnfinishable) return (await super.moveToFailed(reason, token, fetchNext)) ?? undefined;
+      await failByForce(this.backend, { ...options, isInWork: false });
     } catch (error) {
-      if (!isFaultOfJob(error)) throw error;
+      // It has no key, as its id is the name of a list that is empty now; or it was removed, and nothing is left to do.
+      const isAbsent = error instanceof Error && 'code' in error && error.code === ErrorCode.JobNotExist;
+      if (!isAbsent && !isFaultOfJob(error)) throw error;
+      if (!(await failByForce(this.backend, { ...options, isInWork: isAbsent }))) throw error;
     }
-    await failByForce(this.backend, this.id ?? '', reason.message);
     this.failedReason = reason.message;
     this.finishedOn = Date.now();
     return undefined;
