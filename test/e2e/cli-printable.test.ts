@@ -41,7 +41,7 @@ describe('what a command prints', () => {
   });
 
   it('shows those of a file header, a file name and an argument as text, and keeps the bytes of data', async () => {
-    const file = await workspace.write('odd.csv', `prod${HOSTILE};f0\r\nP1;0,5\r\n`);
+    const file = await workspace.write('odd.csv', `"prod${HOSTILE}";f0\r\nP1;0,5\r\n`);
     const header = await runCli(['enqueue', file, '--run', 'odd'], { env: queues.env });
     expect(header.code).toBe(1);
     expect(header.stderr).toContain(`prod${SHOWN}`);

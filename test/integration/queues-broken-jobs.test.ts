@@ -1,7 +1,12 @@
 import type { Redis } from 'ioredis';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, inject, it, vi } from 'vitest';
+import { connectPatiently } from '../../src/adapters/bullmq/connection.ts';
 import { createQueueMonitor } from '../../src/adapters/bullmq/queue-monitor.ts';
+import { createRunQueue, RUN_QUEUE } from '../../src/adapters/bullmq/run-queue.ts';
+import { createRunWorker } from '../../src/adapters/bullmq/run-worker.ts';
+import { cronCalendar as calendar } from '../../src/adapters/cron/calendar.ts';
 import { MAX_CHUNK_JSON_BYTES, PRODUCT_JOB, PRODUCTS_JOB } from '../../src/contract/index.ts';
+import { createFakeLogger, createGate } from '../support/fake-observers.ts';
 import { PRODUCT, useWorkerSetting } from '../support/fake-worker-setting.ts';
 
 const { addProduct, makeWorker, prefix, queue, redis, stored } = useWorkerSetting();
@@ -152,6 +157,38 @@ describe('a broken job', () => {
     expect(await monitor.retryFailed([id])).toBe(1);
     await vi.waitFor(async () => expect(await (await stored(id)).getState()).toBe('completed'), { timeout: 10_000 });
     await monitor.close();
+  });
+});
+
+describe('the broken job of a run', () => {
+  it('fails, is made anew when the run is looked at again, and then goes on', async () => {
+    const connection = connectPatiently(inject('redisUrl'), createFakeLogger());
+    const advanced = createGate();
+    const logger = createFakeLogger();
+    const runs = createRunQueue({ connection, prefix: prefix(), calendar });
+    const worker = createRunWorker({
+      connection,
+      prefix: prefix(),
+      lockMs: 1000,
+      calendar,
+      advance: async () => {
+        advanced.open();
+        return 'over';
+      },
+      startDue: async () => undefined,
+      giveUp: async () => undefined,
+      logger,
+    });
+    await runs.ensure('night-1');
+    await redis().hset(`${prefix()}:${RUN_QUEUE}:night-1`, 'opts', '{broken', 'parent', '5');
+    worker.start();
+    await logger.untilLogged('the job of a run is broken in Redis; it is made anew');
+    expect(await redis().zcard(`${prefix()}:${RUN_QUEUE}:failed`)).toBe(1);
+    await runs.ensure('night-1');
+    await advanced.passed;
+    await worker.close();
+    await runs.close();
+    connection.disconnect();
   });
 });
 

@@ -58,7 +58,12 @@ export function createRunQueue(options: {
   async function ensure(runId: string): Promise<void> {
     await askRedis(() => add(runId));
     const job = await askRedis(() => queue.getJob(runId));
-    if (!job || !(await askRedis(() => isOrphaned(job)))) {
+    if (job && (await askRedis(() => job.isFailed()))) {
+      // What was stored of it was broken. The run itself is in the database.
+      await askRedis(() => job.remove({ removeChildren: false }));
+      await askRedis(() => add(runId));
+      orphaned = undefined;
+    } else if (!job || !(await askRedis(() => isOrphaned(job)))) {
       orphaned = undefined;
     } else if (orphaned === runId) {
       await askRedis(() => job.remove({ removeChildren: false }));

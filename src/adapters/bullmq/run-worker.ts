@@ -52,8 +52,11 @@ export function createRunWorker(options: {
     },
   });
   worker.on('failed', (job, error) => {
-    if (!stop.signal.aborted)
-      logger.warn({ jobId: job?.id, reason: error.message }, 'a step of a run failed; it is tried again');
+    if (stop.signal.aborted) return;
+    const sentence = job?.deferredFailure
+      ? 'the job of a run is broken in Redis; it is made anew'
+      : 'a step of a run failed; it is tried again';
+    logger.warn({ jobId: job?.id, reason: error.message }, sentence);
   });
   logErrors(worker, (reason) => logger.warn({ reason }, 'run worker error'));
 

@@ -37,6 +37,12 @@ const STATES = [
   'wait',
 ];
 
+/** An address that was cut within a % would be read one way by the router and another by the board. */
+export const wellFormedOnly: RequestHandler = (request, _response, next) => {
+  decode(request.url);
+  next();
+};
+
 /** Makes what a query asks for small, and refuses what no page of the dashboard asks for. */
 export function bounded(): Router {
   const router = Router();

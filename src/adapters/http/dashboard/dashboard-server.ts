@@ -5,7 +5,7 @@ import { type ListeningServer, listen } from '../listen.ts';
 import { answerErrors, Refusal } from './answers.ts';
 import { auditChanges } from './audit.ts';
 import { type BoardQueues, createBoard } from './board.ts';
-import { bounded } from './bounds.ts';
+import { bounded, wellFormedOnly } from './bounds.ts';
 import { accountRoute, everybodyIsOperator, loginRoutes, requireLogin, visitorOf } from './login.ts';
 import { isChange, localNamesOnly, sameOriginOnly } from './origin-guard.ts';
 import { notCached, securityHeaders } from './security-headers.ts';
@@ -58,6 +58,7 @@ function createApp({ users, sessionSecret, publicUrl, queues, endedSessions, log
   app.get('/healthz', (_request, response) => {
     response.json({ status: 'ok' });
   });
+  app.use(wellFormedOnly);
   if (users.length === 0) {
     app.use(localNamesOnly(publicOrigin), sameOriginOnly(publicOrigin), everybodyIsOperator);
   } else {
