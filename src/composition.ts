@@ -331,6 +331,7 @@ export async function composeDashboard(config: Config): Promise<DashboardApp> {
       sessionSecret: config.DASHBOARD_SESSION_SECRET,
       publicUrl: config.DASHBOARD_PUBLIC_URL,
       queues,
+      endedSessions: queues.endedSessions,
       logger,
     });
     closer.add(server.close);

@@ -5,6 +5,7 @@ import { type CommandContext, EXIT } from './cli/context.ts';
 import { createProgram } from './cli/program.ts';
 import { ConfigError, readConfig } from './config.ts';
 import { CategorizerError, messageOf } from './domain/errors.ts';
+import { printable } from './domain/printable.ts';
 
 /** After the work is done nothing should keep the process; what does gets so long. */
 const LINGER_MS = 1000;
@@ -27,8 +28,8 @@ const context: CommandContext = {
   config: readConfig,
   command: ['categorizer', ...process.argv.slice(2)].map(quoteForShell).join(' '),
   stop: stop.signal,
-  print: (text) => process.stdout.write(`${text}\n`),
-  note: (text) => process.stderr.write(`${text}\n`),
+  print: (text) => process.stdout.write(`${printable(text)}\n`),
+  note: (text) => process.stderr.write(`${printable(text)}\n`),
   exitWith: (code) => {
     process.exitCode = code;
   },

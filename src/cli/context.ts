@@ -3,6 +3,7 @@ import type { Tally } from '../application/outcome-tally.ts';
 import type { OutputFormat } from '../composition.ts';
 import type { Config } from '../config.ts';
 import { runIdSchema } from '../contract/index.ts';
+import { printableLine } from '../domain/printable.ts';
 
 /** What became of a command. Stable: scripts rely on it. */
 export const EXIT = {
@@ -26,9 +27,9 @@ export interface CommandContext {
   readonly command: string;
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly stop: AbortSignal;
-  /** Data, to standard output. */
+  /** Text or JSON, to standard output. What a terminal would obey is escaped: bytes that must stay go another way. */
   print(text: string): void;
-  /** Everything else, to standard error. */
+  /** Everything else, to standard error, escaped as well. */
   note(text: string): void;
   exitWith(code: number): void;
 }
@@ -81,14 +82,14 @@ export function outputFormat(said: OutputFormat | undefined, path: string): Outp
 
 /** Lines of `name  value`, the values in one column. */
 export function formatFields(fields: Readonly<Record<string, string | number>>): string {
-  const width = Math.max(...Object.keys(fields).map((name) => name.length));
-  return Object.entries(fields)
-    .map(([name, value]) => `${name.padEnd(width)}  ${value}`)
-    .join('\n');
+  const lines = Object.entries(fields).map(([name, value]) => [printableLine(name), printableLine(String(value))]);
+  const width = Math.max(...lines.map(([name]) => name.length));
+  return lines.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n');
 }
 
 /** Columns of equal width, two blanks between; from column `numbersFrom` on they end at the right. */
-export function formatTable(rows: readonly (readonly string[])[], numbersFrom: number): string {
+export function formatTable(cells: readonly (readonly string[])[], numbersFrom: number): string {
+  const rows = cells.map((row) => row.map(printableLine));
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   const line = (row: readonly string[]) =>
     row

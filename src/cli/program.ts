@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { printable } from '../domain/printable.ts';
 import type { CommandContext } from './context.ts';
 import { dashboardCommand } from './dashboard.ts';
 import { dbCommand } from './db.ts';
@@ -56,7 +57,11 @@ Examples:
     dbCommand,
   ];
   for (const create of commands) program.addCommand(create(context));
-  return forAll(program, (command) => command.exitOverride().showHelpAfterError('(see --help)'));
+  // Commander repeats what it was given in its errors.
+  const writeErr = (text: string) => void process.stderr.write(printable(text));
+  return forAll(program, (command) =>
+    command.exitOverride().showHelpAfterError('(see --help)').configureOutput({ writeErr }),
+  );
 }
 
 function forAll(command: Command, change: (command: Command) => void): Command {

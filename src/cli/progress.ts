@@ -1,4 +1,5 @@
 import { SingleBar } from 'cli-progress';
+import { printableLine } from '../domain/printable.ts';
 
 export interface Progress {
   /** @param total where it is known by now; in the unit of `done` */
@@ -26,7 +27,7 @@ export function createProgress(): Progress {
   return {
     update(done, total, note) {
       if (total !== undefined) bar.setTotal(total);
-      bar.update(done, { note });
+      bar.update(done, { note: printableLine(note) });
     },
     stop: () => bar.stop(),
   };

@@ -1,4 +1,5 @@
 import { destination, type Logger, pino } from 'pino';
+import { printable } from '../domain/printable.ts';
 
 /**
  * JSON lines on stderr; stdout belongs to data. Written at once: a crash loses no line.
@@ -6,5 +7,8 @@ import { destination, type Logger, pino } from 'pino';
  * @param level debug, info, warn, error or silent
  */
 export function createLogger(level: string, service: string): Logger {
-  return pino({ level, base: { service, pid: process.pid } }, destination({ dest: 2, sync: true }));
+  const sink = destination({ dest: 2, sync: true });
+  // JSON leaves the controls above 127 as they are, which a terminal obeys as well.
+  const stream = { write: (line: string) => void sink.write(printable(line)) };
+  return pino({ level, base: { service, pid: process.pid } }, stream);
 }

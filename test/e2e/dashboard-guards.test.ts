@@ -191,4 +191,82 @@ describe('the dashboard on loopback without users', () => {
     expect(await statusUnderName(dashboard, `localhost:${dashboard.port}`, '/api/queues')).toBe(200);
     expect(await statusUnderName(dashboard, `127.0.0.1:${dashboard.port}`, '/api/queues')).toBe(200);
   });
+
+  it.each([
+    '/queue/%E0%A4%A',
+    '/queue/product-categorization/%',
+    '/api/queues/%',
+    '/%',
+    '/?status=%',
+    '/queue/product-categorization?status=%E0%A4',
+    '/api/queues/product-categorization/%E0%A4%A',
+    '/api/queues?activeQueue=%25',
+    '/api/queues?status=%',
+    '/api/queues?activeQueue=product-categorization&status=%00',
+    '/api/job-schedulers?queueName=%25E0',
+  ])('answers 400 and no stack to %s', async (path) => {
+    for (const accept of ['application/json', 'text/html']) {
+      const { status, text } = await sessionOf(dashboard).get(path, { accept });
+      expect({ status, text }).toEqual({ status: 400, text: expect.not.stringMatching(/node_modules|\.js:\d/) });
+    }
+  });
+
+  it.each([
+    ['jobsPerPage=1e15', 200, 100],
+    ['jobsPerPage=100000', 200, 100],
+    ['jobsPerPage=3', 200, 3],
+    ['jobsPerPage=10&page=9007199254740993', 200, 10],
+    ['jobsPerPage=0', 400, undefined],
+    ['jobsPerPage=-1', 400, undefined],
+    ['jobsPerPage=NaN', 400, undefined],
+    ['jobsPerPage=1e400', 200, 100],
+    ['jobsPerPage=1&jobsPerPage=2', 400, undefined],
+    ['page=0', 400, undefined],
+  ])('lists a bounded page for %s', async (query, status, perPage) => {
+    const path = `/api/queues?activeQueue=product-categorization&status=waiting&${query}`;
+    const reply = await sessionOf(dashboard).get(path);
+    expect(reply.status).toBe(status);
+    if (status !== 200) return;
+    const [{ pagination }] = JSON.parse(reply.text).queues;
+    expect(pagination.range.end - pagination.range.start + 1).toBe(perPage);
+  });
+
+  it.each([
+    ['PUT', 'concurrency', { concurrency: 1e300 }],
+    ['PUT', 'rate-limit', { max: 1e300, duration: 1 }],
+    ['PUT', 'rate-limit', { max: 1, duration: 1e300 }],
+    ['PATCH', 'x/delay', { runAt: 1e300 }],
+    ['PUT', 'clean/meta', {}],
+    ['PUT', 'clean/repeat', {}],
+  ])('refuses a change that would stop the queue or empty a part of it: %s %s %j', async (method, path, body) => {
+    const reply = await sessionOf(dashboard).change(method, `/api/queues/product-categorization/${path}`, body);
+    expect({ status: reply.status, code: codeOf(reply) }).toEqual({ status: 400, code: 'BAD_REQUEST' });
+  });
+});
+
+describe('the dashboard behind a proxy without users', () => {
+  let dashboard: Dashboard;
+  beforeAll(async () => {
+    dashboard = await startDashboard({ ...queues.env, DASHBOARD_PUBLIC_URL: 'http://queues.example' });
+  });
+  afterAll(() => stopDashboard(dashboard));
+
+  it('looks at the Host header itself, and never at what X-Forwarded-Host says', async () => {
+    const asked = (host: string, forwarded?: string) =>
+      statusUnderName(dashboard, host, '/account', forwarded === undefined ? {} : { 'x-forwarded-host': forwarded });
+    expect(await asked('queues.example')).toBe(200);
+    expect(await asked(`127.0.0.1:${dashboard.port}`, 'evil.example')).toBe(200);
+    for (const forwarded of [
+      'localhost',
+      '127.0.0.1',
+      'queues.example',
+      'evil.example, localhost',
+      'localhost, evil',
+    ]) {
+      expect(await asked('evil.example', forwarded)).toBe(403);
+    }
+    for (const host of ['evil.example', '127.0.0.1.evil.example', 'localhost@evil.example', '0x7f.0.0.1']) {
+      expect(await asked(host)).toBe(403);
+    }
+  });
 });

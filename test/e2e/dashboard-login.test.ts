@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
+import { PATIENCE } from '../support/cli-live.ts';
 import { openQueues, type Queues } from '../support/cli-queues.ts';
 import {
   call,
@@ -118,6 +119,26 @@ describe('the login of the dashboard', () => {
     expect({ status: reply.status, to: reply.headers.get('location') }).toEqual({ status: 303, to: '/login' });
     expect(reply.headers.getSetCookie().join()).toMatch(/categorizer-dashboard=;.*expires=Thu, 01 Jan 1970/);
     expect((await session.get('/api/queues')).status).toBe(401);
+  });
+
+  it('ends with the logout for every dashboard on this Redis, and for the next one after a restart', async () => {
+    const other = await startDashboard({ ...queues.env, ...LOGINS, DASHBOARD_SESSION_SECRET: SECRET });
+    onTestFinished(() => stopDashboard(other));
+    const { cookie } = await logIn(other, OPERATOR);
+    const kept = await logIn(other, OPERATOR);
+    const statusAt = async (which: Dashboard, of = cookie) => (await sessionOf(which, of).get('/api/queues')).status;
+    expect([await statusAt(dashboard), await statusAt(other)]).toEqual([200, 200]);
+    await sessionOf(dashboard, cookie).change('POST', '/logout');
+    expect([await statusAt(dashboard), await statusAt(other)]).toEqual([401, 401]);
+    await stopDashboard(other);
+    const restarted = await startDashboard({ ...queues.env, ...LOGINS, DASHBOARD_SESSION_SECRET: SECRET });
+    onTestFinished(() => stopDashboard(restarted));
+    await vi.waitFor(async () => expect(await statusAt(restarted, kept.cookie)).toBe(200), PATIENCE);
+    expect(await statusAt(restarted)).toBe(401);
+    // It is remembered for as long as the session would have lasted.
+    const [key] = await queues.redis.keys(`${queues.prefix}:dashboard:ended:${contentOf(cookie).id}`);
+    expect(await queues.redis.pttl(key)).toBeGreaterThan(11.9 * 3_600_000);
+    expect(await queues.redis.pttl(key)).toBeLessThanOrEqual(12 * 3_600_000);
   });
 
   it('does not believe a cookie that is too old, forged, or of a user that was changed', async () => {

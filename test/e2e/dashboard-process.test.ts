@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { Redis } from 'ioredis';
+import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { PATIENCE } from '../support/cli-live.ts';
 import {
   type Dashboard,
   LOGINS,
+  logIn,
   OPERATOR,
   postLogin,
   sessionOf,
@@ -115,6 +117,32 @@ describe('dashboard', () => {
     await server.stop();
     dashboard.cli.kill('SIGTERM');
     expect(await dashboard.cli.ended).toBe(0);
+  });
+});
+
+describe('dashboard with a login, while Redis is away', () => {
+  it('lets nobody in, ends a session all the same and tells Redis of it when that is back', async () => {
+    const server = await startRedis();
+    redis = server;
+    const env = { ...settings(), ...LOGINS, DASHBOARD_SESSION_SECRET: 's'.repeat(32), REDIS_URL: server.url };
+    const started = await startDashboard(env);
+    dashboard = started;
+    const session = await logIn(started, OPERATOR);
+    const other = await logIn(started, OPERATOR);
+    await vi.waitFor(async () => expect((await session.get('/account')).status).toBe(200), PATIENCE);
+    await server.stop();
+    await vi.waitFor(async () => expect((await session.get('/account')).status).toBe(503), PATIENCE);
+    const logout = await session.change('POST', '/logout');
+    expect(logout.status).toBe(503);
+    expect(JSON.parse(logout.text).code).toBe('LOGOUT_NOT_STORED');
+    expect(logout.headers.getSetCookie().join()).toMatch(/categorizer-dashboard=;/);
+    // This process refuses it without asking anybody.
+    expect((await session.get('/account')).status).toBe(401);
+    await server.start();
+    await vi.waitFor(async () => expect((await other.get('/account')).status).toBe(200), PATIENCE);
+    const asked = new Redis(server.url);
+    await vi.waitFor(async () => expect(await asked.keys('*:dashboard:ended:*')).toHaveLength(1), PATIENCE);
+    asked.disconnect();
   });
 });
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { lstat, mkdir, readdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createAtomicFile } from '../../src/adapters/files/atomic-file.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
@@ -103,5 +103,65 @@ describe('an atomic file', () => {
     expect(await readFile(workspace.path('real.txt'), 'utf8')).toBe('new');
     expect((await lstat(path)).isSymbolicLink()).toBe(true);
     expect(await workspace.names()).toEqual(['out.txt', 'real.txt']);
+  });
+});
+
+describe('who may read an output file', () => {
+  const modeOf = async (file: string) => ((await stat(file)).mode & 0o7777).toString(8);
+
+  it.each(['600', '640', '664', '4755'])(
+    'stays as it was when a file of mode %s is replaced, also while it is written',
+    async (mode) => {
+      await writeFile(path, 'old');
+      await chmod(path, Number.parseInt(mode, 8));
+      const file = await createAtomicFile(path);
+      const temporary = (await workspace.names()).filter((name) => name.endsWith('.tmp'));
+      expect((await stat(workspace.path(temporary[0]))).mode & 0o7777 & ~Number.parseInt(mode, 8)).toBe(0);
+      await file.write('new');
+      await file.commit();
+      expect(await readFile(path, 'utf8')).toBe('new');
+      expect(await modeOf(path)).toBe(mode);
+    },
+  );
+
+  it('is what the umask says where there was no file', async () => {
+    const before = process.umask(0o027);
+    try {
+      await (await createAtomicFile(path)).commit();
+    } finally {
+      process.umask(before);
+    }
+    expect(await modeOf(path)).toBe('640');
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('stays with its owner and group when root replaces it', async () => {
+    await writeFile(path, 'old');
+    await chown(path, 1234, 2345);
+    await chmod(path, 0o2640);
+    await (await createAtomicFile(path)).commit();
+    expect(await stat(path)).toMatchObject({ uid: 1234, gid: 2345 });
+    expect(await modeOf(path)).toBe('2640');
+  });
+
+  it('is that of the file behind a link, and a link to a file that is not there yet stays one', async () => {
+    await writeFile(workspace.path('target.txt'), 'old');
+    await chmod(workspace.path('target.txt'), 0o600);
+    await symlink('target.txt', path);
+    await symlink('new.txt', workspace.path('dangling.txt'));
+    for (const name of ['out.txt', 'dangling.txt']) {
+      const file = await createAtomicFile(workspace.path(name));
+      await file.write('new');
+      await file.commit();
+      expect((await lstat(workspace.path(name))).isSymbolicLink()).toBe(true);
+      expect(await readFile(workspace.path(name), 'utf8')).toBe('new');
+    }
+    expect(await modeOf(workspace.path('target.txt'))).toBe('600');
+    expect(existsSync(workspace.path('new.txt'))).toBe(true);
+  });
+
+  it('does not matter where links lead in a circle: that is refused', async () => {
+    await symlink('b.txt', workspace.path('a.txt'));
+    await symlink('a.txt', workspace.path('b.txt'));
+    await expect(createAtomicFile(workspace.path('a.txt'))).rejects.toThrow(/circle/);
   });
 });

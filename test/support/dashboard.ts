@@ -123,9 +123,14 @@ export function sessionOf(dashboard: Dashboard, cookie = ''): Session {
 }
 
 /** Sends a Host header of one's own, which fetch does not. @returns the status */
-export function statusUnderName({ port }: Dashboard, name: string, path: string): Promise<number> {
+export function statusUnderName(
+  { port }: Dashboard,
+  name: string,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<number> {
   return new Promise((resolve, reject) => {
-    request({ host: '127.0.0.1', port, path, headers: { host: name } }, (response) => {
+    request({ host: '127.0.0.1', port, path, headers: { ...headers, host: name } }, (response) => {
       response.resume();
       resolve(response.statusCode ?? 0);
     })

@@ -1,9 +1,37 @@
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { z } from 'zod';
 import { PRODUCT_JOB, PRODUCT_QUEUE, productJobSchema, sentenceOf } from '../../contract/index.ts';
 import { type DashboardQueue, RefusedChange } from './dashboard-job.ts';
 import { previewPayload } from './dashboard-view.ts';
+
+/** More are not listed at once, whoever asks. */
+const MOST_JOBS = 1000;
+
+const count = z.int().nonnegative();
+const keep = z.union([z.boolean(), z.int(), z.object({ age: count.optional(), count: count.optional() })]);
+
+/** What the options of a job that is added here may say; what ties it to others is left out. */
+const optionsSchema = z.object({
+  jobId: z.string().max(200).optional(),
+  delay: count.optional(),
+  priority: count.optional(),
+  attempts: count.optional(),
+  backoff: z
+    .union([
+      count,
+      z.object({
+        type: z.enum(['fixed', 'exponential']),
+        delay: count.optional(),
+        jitter: z.number().min(0).max(1).optional(),
+      }),
+    ])
+    .optional(),
+  lifo: z.boolean().optional(),
+  removeOnComplete: keep.optional(),
+  removeOnFail: keep.optional(),
+});
 
 type JobStatuses = Parameters<BullMQAdapter['getJobs']>[0];
 type AddOptions = Parameters<BullMQAdapter['addJob']>[2];
@@ -20,6 +48,10 @@ export class DashboardAdapter extends BullMQAdapter {
     super(jobs, { ...options, ...retries });
   }
 
+  override getJobLogs(id: string): Promise<string[]> {
+    return this.jobs.readLogs(id);
+  }
+
   override getJob(id: string): Promise<Job | undefined> {
     return this.jobs.readOne(id, ({ name, data }) => previewPayload({ ...this.redis, name, data }));
   }
@@ -27,8 +59,9 @@ export class DashboardAdapter extends BullMQAdapter {
   /** Through ids: BullMQ's own getJobs reads all data, and twice. */
   override async getJobs(statuses: JobStatuses, start = 0, end = -1): Promise<Job[]> {
     const types = statuses.filter((status) => status !== 'paused');
-    const ids = await this.jobs.getRanges(types, start, end);
-    const jobs = await Promise.all(ids.map((id) => this.jobs.readForList(this.redis.connection, id)));
+    const last = end < 0 ? start + MOST_JOBS - 1 : Math.min(end, start + MOST_JOBS - 1);
+    const ids = await this.jobs.getRanges(types, start, last);
+    const jobs = await Promise.all(ids.map((id) => this.jobs.readForList(id)));
     return jobs.filter((job) => job !== undefined);
   }
 
@@ -37,9 +70,18 @@ export class DashboardAdapter extends BullMQAdapter {
     if (this.jobs.name !== PRODUCT_QUEUE || name !== PRODUCT_JOB) {
       throw new RefusedChange(`only '${PRODUCT_JOB}' jobs can be added here, and only to ${PRODUCT_QUEUE}`);
     }
-    const { error } = productJobSchema.safeParse(data);
-    if (error) throw new RefusedChange(`this is no product: ${sentenceOf(error)}`);
-    return super.addJob(name, data, options);
+    const product = productJobSchema.safeParse(data);
+    if (product.error) throw new RefusedChange(`this is no product: ${sentenceOf(product.error)}`);
+    const known = optionsSchema.safeParse(options);
+    if (known.error) throw new RefusedChange(`these options are none of a job: ${sentenceOf(known.error)}`);
+    try {
+      return await super.addJob(name, data, known.data);
+    } catch (error) {
+      // BullMQ checks the options before it asks Redis.
+      if (!(error instanceof Error) || error.name === 'ReplyError' || 'code' in error || 'syscall' in error)
+        throw error;
+      throw new RefusedChange(`these options are none of a job: ${error.message}`);
+    }
   }
 
   /** Nobody works on results, which is nothing to warn of. */

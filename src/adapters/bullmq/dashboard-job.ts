@@ -1,8 +1,10 @@
-import { Job, type JobJson, type JobProgress, type RetryOptions } from 'bullmq';
-import type { Redis } from 'ioredis';
+import type { Job, JobProgress, QueueOptions, RetryOptions } from 'bullmq';
 import { PRODUCT_JOB } from '../../contract/index.ts';
 import { summarize } from './dashboard-view.ts';
-import { TolerantQueue } from './tolerant-job.ts';
+import { brokenReason } from './job-hash.ts';
+import { MAX_DATA_BYTES } from './lenient-scripts.ts';
+import { evaluate, readJobHash } from './tolerant-backend.ts';
+import { readTolerantly, TolerantJob, TolerantQueue } from './tolerant-job.ts';
 
 /** More data than that is read only for the view of one job. */
 const MAX_LISTED_BYTES = 256 * 1024;
@@ -20,23 +22,14 @@ class DashboardJob<
   R = unknown,
   N extends string = string,
   P extends JobProgress = JobProgress,
-> extends Job<D, R, N, P> {
+> extends TolerantJob<D, R, N, P> {
   /** Whether `data` is all of the job's data, and not a summary of it. */
   private isWhole = true;
+  /** Whether nothing but its id is there. */
+  isAbsent = false;
 
-  /** Data that is no JSON is read as none, as workers do. */
-  static override fromJSON<D, R, N extends string>(
-    queue: Parameters<typeof Job.fromJSON>[0],
-    json: JobJson,
-    jobId?: string,
-  ): Job<D, R, N> {
-    const read = Job.fromJSON<D, R, N>;
-    try {
-      return read.call(DashboardJob, queue, json, jobId);
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      return read.call(DashboardJob, queue, { ...json, data: 'null' }, jobId);
-    }
+  static override fromJSON<D, R, N extends string>(...args: Parameters<typeof Job.fromJSON>): Job<D, R, N> {
+    return readTolerantly<D, R, N>(DashboardJob, ...args);
   }
 
   /** From now on `data` is what people shall see. */
@@ -50,6 +43,8 @@ class DashboardJob<
     if (state === 'completed') {
       throw new RefusedChange('a job that completed is not done again: its payload is gone and its result published');
     }
+    // One of many that are put back at once: it must not keep the others.
+    if (this.isAbsent) return;
     await super.retry(state, { resetAttemptsMade: true, resetAttemptsStarted: true, ...options });
   }
 
@@ -64,57 +59,102 @@ class DashboardJob<
   }
 }
 
-/** Lists jobs without reading the data of large ones: a page of chunks may hold a hundred megabytes. */
+/** Rows of a job's log that are shown, and bytes of each. */
+const MOST_LOG_ROWS = 200;
+const MOST_ROW_BYTES = 4096;
+const MOST_SCHEDULERS = 100;
+
+/** KEYS: a job's log. ARGV: most rows, most bytes of one. */
+const READ_LOGS = {
+  name: 'categorizerReadLogs',
+  lua: `
+local rows = {}
+if redis.call('TYPE', KEYS[1]).ok ~= 'list' then return rows end
+for i = 0, math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[1])) - 1 do
+  rows[#rows + 1] = string.sub(redis.call('LINDEX', KEYS[1], i), 1, tonumber(ARGV[2]))
+end
+return rows`,
+};
+
+/** Shows every job that a state counts, and of large or broken ones what can be shown. */
 export class DashboardQueue extends TolerantQueue {
+  constructor(name: string, options: QueueOptions) {
+    super(name, options);
+    // What bull-board reads by itself, such as a tree of jobs, it shows without their data.
+    this.backend.getJobData = async (id) => {
+      const read = await readJobHash(this.backend, id, 0);
+      return read && { ...read.json, data: 'null' };
+    };
+  }
+
   protected override get Job(): typeof Job {
     return DashboardJob;
   }
 
-  async readForList(connection: Redis, jobId: string): Promise<Job | undefined> {
-    const key = this.toKey(jobId);
-    const bytes = await connection.hstrlen(key, 'data');
-    if (bytes <= MAX_LISTED_BYTES) return this.readOne(jobId);
-    return this.readWithoutData(connection, key, { jobId, bytes });
+  /** A page of them; one whose hash is broken has nothing but its name. */
+  override async getJobSchedulers() {
+    const found = await this.backend.getJobSchedulersRange(0, MOST_SCHEDULERS - 1, true);
+    const ids = found.filter((_, i) => i % 2 === 0);
+    const schedulers = await Promise.all(
+      ids.map((id) =>
+        this.getJobScheduler(id).catch((error: unknown) => {
+          if (!(error instanceof SyntaxError)) throw error;
+          return { key: id, name: 'broken: what it makes jobs of is not JSON' };
+        }),
+      ),
+    );
+    return schedulers.filter((each) => each !== undefined && each !== null);
+  }
+
+  async readLogs(jobId: string): Promise<string[]> {
+    const rows = await evaluate(
+      this.backend,
+      READ_LOGS,
+      [this.toKey(`${jobId}:logs`)],
+      [MOST_LOG_ROWS, MOST_ROW_BYTES],
+    );
+    return Array.isArray(rows) ? rows.map(String) : [];
+  }
+
+  /** Without the data of large ones: a page of chunks may hold a hundred megabytes. */
+  readForList(jobId: string): Promise<Job | undefined> {
+    return this.read(jobId, MAX_LISTED_BYTES, 'large: open the job to see the first of its products');
   }
 
   /** @param preview fields to show beside those of the job */
-  async readOne(jobId: string, preview: (job: Job) => Promise<object> = async () => ({})): Promise<Job | undefined> {
-    const job = await this.getJob(jobId);
+  readOne(jobId: string, preview?: (job: Job) => Promise<object>): Promise<Job | undefined> {
+    return this.read(jobId, MAX_DATA_BYTES, 'more than a job may hold, and not read', preview);
+  }
+
+  private async read(
+    jobId: string,
+    mostBytes: number,
+    note: string,
+    preview: (job: Job) => Promise<object> = async () => ({}),
+  ): Promise<Job | undefined> {
+    const read = await readJobHash(this.backend, jobId, mostBytes);
+    if (!read) return this.readAbsent(jobId);
+    const { json, examined } = read;
+    const bytes = examined.tooLong.data;
+    const job = DashboardJob.fromJSON(this, json, jobId);
     if (!(job instanceof DashboardJob)) return job;
-    const isEditable = job.name === PRODUCT_JOB && JSON.stringify(job.data ?? null).length <= MAX_LISTED_BYTES;
-    if (!isEditable) job.show(withFields(summarize(job.name, job.data), await preview(job)));
+    const problem = bytes === undefined || mostBytes === MAX_DATA_BYTES ? job.deferredFailure : undefined;
+    if (bytes !== undefined) job.show({ bytes, note, ...(problem !== undefined && { problem }) });
+    else if (problem !== undefined && job.data !== null) job.show({ problem, data: summarize(job.name, job.data) });
+    else if (job.name !== PRODUCT_JOB || JSON.stringify(job.data ?? null).length > MAX_LISTED_BYTES) {
+      job.show(withFields(summarize(job.name, job.data), await preview(job)));
+    }
     return job;
   }
 
-  private async readWithoutData(
-    connection: Redis,
-    key: string,
-    { jobId, bytes }: { readonly jobId: string; readonly bytes: number },
-  ): Promise<Job> {
-    const values = await connection.hmget(key, ...Object.values(FIELDS));
-    const raw = Object.fromEntries(Object.keys(FIELDS).map((field, i) => [field, values[i] ?? undefined]));
-    const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));
-    const json: JobJson = {
-      id: jobId,
-      name: raw.name ?? '',
-      data: 'null',
-      opts: DashboardJob.optsFromJSON(raw.opts),
-      progress: 0,
-      attemptsMade: Number(raw.attemptsMade ?? 0),
-      attemptsStarted: Number(raw.attemptsStarted ?? 0),
-      stalledCounter: Number(raw.stalledCounter ?? 0),
-      timestamp: Number(raw.timestamp ?? 0),
-      delay: number(raw.delay),
-      priority: number(raw.priority),
-      processedOn: number(raw.processedOn),
-      finishedOn: number(raw.finishedOn),
-      failedReason: raw.failedReason ?? '',
-      stacktrace: raw.stacktrace,
-      processedBy: raw.processedBy,
-      returnvalue: 'null',
-    };
-    const job = DashboardJob.fromJSON(this, json, jobId);
-    if (job instanceof DashboardJob) job.show({ bytes, note: 'large: open the job to see the first of its products' });
+  /** An id that stands in a state but has no job, as a worker will find it. */
+  private async readAbsent(jobId: string): Promise<Job | undefined> {
+    if ((await this.backend.getState(jobId)) === 'unknown') return undefined;
+    const problem = brokenReason('there is nothing under its key');
+    const job = new DashboardJob(this, '', {}, {}, jobId);
+    job.isAbsent = true;
+    job.failedReason = problem;
+    job.show({ problem });
     return job;
   }
 }
@@ -124,20 +164,3 @@ function withFields(summary: unknown, fields: object): unknown {
     ? { ...summary, ...fields }
     : summary;
 }
-
-/** Fields of a job, and how BullMQ 6 names them in Redis. */
-const FIELDS = {
-  name: 'name',
-  opts: 'opts',
-  timestamp: 'timestamp',
-  delay: 'delay',
-  priority: 'priority',
-  processedOn: 'processedOn',
-  finishedOn: 'finishedOn',
-  failedReason: 'failedReason',
-  stacktrace: 'stacktrace',
-  attemptsMade: 'atm',
-  attemptsStarted: 'ats',
-  stalledCounter: 'stc',
-  processedBy: 'pb',
-} as const;

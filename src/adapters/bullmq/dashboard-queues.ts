@@ -1,7 +1,8 @@
 import { JOB_OPTIONS, PRODUCT_QUEUE, RESULT_QUEUE } from '../../contract/index.ts';
 import { askRedis, connectForProbes } from './connection.ts';
 import { DashboardAdapter } from './dashboard-adapter.ts';
-import { DashboardQueue } from './dashboard-job.ts';
+import { DashboardQueue, RefusedChange } from './dashboard-job.ts';
+import { createEndedSessions, type EndedSessions } from './ended-sessions.ts';
 
 /** Every queue that the dashboard shows. */
 const QUEUES = [
@@ -19,6 +20,7 @@ export interface DashboardQueues {
   readonly viewer: readonly DashboardAdapter[];
   /** Whether Redis is connected: while it is not, BullMQ would wait for it. */
   ready(): boolean;
+  readonly endedSessions: EndedSessions;
   /** An error of Redis as one with a code; any other as it is. */
   explain(error: unknown): Promise<unknown>;
   close(): Promise<void>;
@@ -38,14 +40,23 @@ export function createDashboardQueues(options: { readonly url: string; readonly 
     queues.map(
       ({ queue, description }) => new DashboardAdapter(queue, { connection, prefix }, { description, readOnlyMode }),
     );
+  const endedSessions = createEndedSessions({ connection, prefix });
   return {
+    endedSessions,
     operator: adapters(false),
     viewer: adapters(true),
     ready: () => connection.status === 'ready',
-    explain: (thrown) => askRedis(() => Promise.reject(thrown)).catch((error: unknown) => error),
+    explain: (thrown) => askRedis(() => Promise.reject(thrown)).catch(toRefusal),
     async close() {
+      endedSessions.close();
       connection.disconnect();
       await Promise.all(queues.map(({ queue }) => queue.close()));
     },
   };
+}
+
+/** BullMQ's own refusals carry a negative number: the job is gone, or in another state by now. */
+function toRefusal(error: unknown): unknown {
+  const isBullMqs = error instanceof Error && 'code' in error && typeof error.code === 'number' && error.code < 0;
+  return isBullMqs ? new RefusedChange(`the job is gone or in another state by now: ${error.message}`) : error;
 }

@@ -16,7 +16,9 @@ const OLDEST_TAKEABLE = `
 local oldest = tonumber(ARGV[2])
 local function look(ids)
   for _, id in ipairs(ids) do
-    local enqueued = tonumber(redis.call('HGET', ARGV[1] .. id, 'timestamp') or nil)
+    -- What stands there need not be a job.
+    local stored = redis.pcall('HGET', ARGV[1] .. id, 'timestamp')
+    local enqueued = type(stored) == 'string' and tonumber(stored)
     if enqueued and enqueued > 0 and enqueued < oldest then oldest = enqueued end
   end
 end

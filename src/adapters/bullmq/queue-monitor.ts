@@ -5,10 +5,13 @@ import type { FailedJob, QueueActivity, QueueDepth, QueueMonitor, RunMonitor } f
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
+import { brokenReason } from './job-hash.ts';
 import { readQueueLag } from './queue-lag.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
 const PAGE = 200;
+/** Each may hold as much data as a job is allowed to. */
+const JOBS_AT_ONCE = 20;
 const STATES = ['waiting', 'active', 'delayed', 'prioritized', 'failed', 'completed'] as const;
 
 /**
@@ -36,17 +39,23 @@ export function createQueueMonitor(options: {
     return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers };
   }
 
-  async function* failedJobs(): AsyncGenerator<readonly Job[]> {
+  async function* failed(): AsyncGenerator<FailedJob> {
     for (let start = 0; ; start += PAGE) {
       const ids = await askRedis(() => products.getRanges(['failed'], start, start + PAGE - 1, true));
       if (ids.length === 0) return;
-      const jobs = await askRedis(() => Promise.all(ids.map((id) => products.getJob(id))));
-      yield jobs.filter((job) => job !== undefined);
+      for (let at = 0; at < ids.length; at += JOBS_AT_ONCE) {
+        const some = ids.slice(at, at + JOBS_AT_ONCE);
+        const jobs = await askRedis(() => Promise.all(some.map(readFailed)));
+        yield* jobs.filter((job) => job !== undefined);
+      }
     }
   }
 
-  async function* failed(): AsyncGenerator<FailedJob> {
-    for await (const jobs of failedJobs()) yield* jobs.map(toFailedJob);
+  async function readFailed(jobId: string): Promise<FailedJob | undefined> {
+    const job = await products.getJob(jobId);
+    if (job) return toFailedJob(job);
+    if ((await products.getJobState(jobId)) !== 'failed') return undefined;
+    return { jobId, runId: undefined, ...parseFailedReason(brokenReason('there is nothing under its key')) };
   }
 
   async function activity(): Promise<QueueActivity> {

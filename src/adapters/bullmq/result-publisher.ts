@@ -1,4 +1,3 @@
-import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { BatchObservation, JobResult, Logger, ResultPublisher } from '../../application/ports.ts';
 import {
@@ -19,6 +18,7 @@ import { probabilitiesOf } from '../../domain/prediction.ts';
 import { productIdsOf } from '../../domain/product.ts';
 import { askRedis, logErrors } from './connection.ts';
 import type { Payloads } from './payloads.ts';
+import { TolerantQueue } from './tolerant-job.ts';
 
 interface Publication {
   readonly result: JobResult;
@@ -39,7 +39,7 @@ export function createResultPublisher(options: {
   readonly logger: Logger;
 }): ResultPublisher & { close(): Promise<void> } {
   const { connection, prefix, payloads, logger } = options;
-  const queue = new Queue(RESULT_QUEUE, { connection, prefix, streams: { events: { maxLen: 1000 } } });
+  const queue = new TolerantQueue(RESULT_QUEUE, { connection, prefix, streams: { events: { maxLen: 1000 } } });
   logErrors(queue, (reason) => logger.warn({ reason }, 'results queue error'));
   let gathered: Publication[] = [];
 

@@ -1,4 +1,4 @@
-import { type Job, Queue, type RepeatStrategy } from 'bullmq';
+import type { Job, RepeatStrategy } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Calendar, RunQueue, Schedule, ScheduleQueue } from '../../application/recategorization/ports.ts';
 import { PRODUCT_QUEUE } from '../../contract/index.ts';
@@ -35,7 +35,7 @@ export function createRunQueue(options: {
   readonly calendar: Calendar;
 }): RunQueue & ScheduleQueue & { countWorkers(): Promise<number>; close(): Promise<void> } {
   const { connection, prefix, calendar } = options;
-  const queue = new Queue(RUN_QUEUE, {
+  const queue = new TolerantQueue(RUN_QUEUE, {
     connection,
     prefix,
     streams: { events: { maxLen: 1000 } },
@@ -58,7 +58,12 @@ export function createRunQueue(options: {
   async function ensure(runId: string): Promise<void> {
     await askRedis(() => add(runId));
     const job = await askRedis(() => queue.getJob(runId));
-    if (!job || !(await askRedis(() => isOrphaned(job)))) {
+    if (job && (await askRedis(() => job.isFailed()))) {
+      // What was stored of it was broken. The run itself is in the database.
+      await askRedis(() => job.remove({ removeChildren: false }));
+      await askRedis(() => add(runId));
+      orphaned = undefined;
+    } else if (!job || !(await askRedis(() => isOrphaned(job)))) {
       orphaned = undefined;
     } else if (orphaned === runId) {
       await askRedis(() => job.remove({ removeChildren: false }));

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Job, UnrecoverableError, WaitingChildrenError, Worker } from 'bullmq';
+import { type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from '../../application/ports.ts';
 import type { AdvanceRun } from '../../application/recategorization/advance-run.ts';
@@ -7,6 +7,7 @@ import type { Calendar } from '../../application/recategorization/ports.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
 import { DUE_JOB, type DueJobData, RUN_QUEUE, repeatBy } from './run-queue.ts';
+import { TolerantWorker } from './tolerant-job.ts';
 
 /** One run works at a time; schedules that come due meanwhile are told so at once. */
 const CONCURRENCY = 4;
@@ -36,7 +37,7 @@ export function createRunWorker(options: {
   const { connection, prefix, lockMs, calendar, advance, startDue, giveUp, logger } = options;
   const stop = new AbortController();
 
-  const worker = new Worker(RUN_QUEUE, processJob, {
+  const worker = new TolerantWorker(RUN_QUEUE, processJob, {
     connection,
     prefix,
     concurrency: CONCURRENCY,
@@ -51,8 +52,11 @@ export function createRunWorker(options: {
     },
   });
   worker.on('failed', (job, error) => {
-    if (!stop.signal.aborted)
-      logger.warn({ jobId: job?.id, reason: error.message }, 'a step of a run failed; it is tried again');
+    if (stop.signal.aborted) return;
+    const sentence = job?.deferredFailure
+      ? 'the job of a run is broken in Redis; it is made anew'
+      : 'a step of a run failed; it is tried again';
+    logger.warn({ jobId: job?.id, reason: error.message }, sentence);
   });
   logErrors(worker, (reason) => logger.warn({ reason }, 'run worker error'));
 

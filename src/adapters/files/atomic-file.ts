@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { chmod, chown, open, readdir, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 
 const BUFFER_CHARACTERS = 1 << 18;
+const MOST_LINKS = 40;
 const LEFTOVER_MS = 24 * 3600 * 1000;
 
 /** A place beside a file, to write to; what was written there becomes the file as a whole or not at all. */
@@ -21,9 +22,11 @@ export async function createAtomicTarget(path: string): Promise<AtomicTarget> {
   const target = await explainWrite(path, () => findTarget(path));
   const temporary = `${target}.${randomBytes(4).toString('hex')}.tmp`;
   const before = await versionOf(target);
+  const access = await accessOf(target);
   await explainWrite(path, async () => {
     await removeLeftovers(target);
-    await (await open(temporary, 'wx')).close();
+    // Who must not read what is replaced must not read what replaces it either, not even while it is written.
+    await (await open(temporary, 'wx', access === undefined ? 0o666 : access.mode & 0o666)).close();
   });
   let done = false;
 
@@ -39,6 +42,7 @@ export async function createAtomicTarget(path: string): Promise<AtomicTarget> {
       await explainWrite(path, async () => {
         await sync(temporary);
         await refuseIfChanged();
+        if (access) await giveAccess(temporary, access);
         await rename(temporary, target);
         done = true;
         // Without it the rename may be lost in a power failure, although the file itself was synced.
@@ -135,12 +139,50 @@ async function versionOf(path: string): Promise<string> {
   return stats ? `${stats.ino} ${stats.size} ${stats.mtimeMs}` : 'absent';
 }
 
+interface Access {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+async function accessOf(path: string): Promise<Access | undefined> {
+  const stats = await stat(path).catch(() => undefined);
+  return stats && { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid };
+}
+
+/** Owner and group as far as this user may give files away; the mode after them, as a change of owner takes bits off. */
+async function giveAccess(path: string, { mode, uid, gid }: Access): Promise<void> {
+  const now = await stat(path);
+  if (now.uid !== uid || now.gid !== gid) {
+    await chown(path, uid, gid)
+      .catch(() => chown(path, now.uid, gid))
+      .catch(ignoreForbidden);
+  }
+  await chmod(path, mode).catch(ignoreForbidden);
+}
+
+/** A file system without owners, or a user who may not: the file is whole all the same. */
+function ignoreForbidden(error: NodeJS.ErrnoException): void {
+  if (!['EPERM', 'EINVAL', 'ENOTSUP', 'ENOSYS'].includes(error.code ?? '')) throw error;
+}
+
 /** What a rename would replace: the file behind a link, and never anything that is no regular file (a pipe, /dev/null). */
 async function findTarget(path: string): Promise<string> {
-  const target = await realpath(path).catch(() => path);
+  const target = await realpath(path).catch(() => behindLinks(path));
   const stats = await stat(target).catch(() => undefined);
   if (stats && !stats.isFile()) throw new Error('it is no regular file; - writes to standard output');
   return target;
+}
+
+/** Where links lead to a file that is not there yet, that place: the links stay. */
+async function behindLinks(path: string): Promise<string> {
+  let place = path;
+  for (let links = 0; links < MOST_LINKS; links++) {
+    const next = await readlink(place).catch(() => undefined);
+    if (next === undefined) return place;
+    place = resolve(await realpath(dirname(place)), next);
+  }
+  throw new Error('its links lead in a circle');
 }
 
 async function sync(path: string): Promise<void> {

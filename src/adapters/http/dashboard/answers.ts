@@ -57,6 +57,9 @@ function toAnswer(error: unknown): Problem {
   if (error instanceof CategorizerError && error.retryable) {
     return { status: 503, code: error.code, message: error.message };
   }
+  if (error instanceof URIError) {
+    return { status: 400, code: 'BAD_REQUEST', message: 'a % in the address begins no character' };
+  }
   // Those of express and its parsers have no code of ours.
   if (error instanceof Error && 'status' in error && typeof error.status === 'number' && error.status < 600) {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : 'BAD_REQUEST';

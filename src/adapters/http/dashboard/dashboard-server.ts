@@ -5,10 +5,11 @@ import { type ListeningServer, listen } from '../listen.ts';
 import { answerErrors, Refusal } from './answers.ts';
 import { auditChanges } from './audit.ts';
 import { type BoardQueues, createBoard } from './board.ts';
+import { bounded, wellFormedOnly } from './bounds.ts';
 import { accountRoute, everybodyIsOperator, loginRoutes, requireLogin, visitorOf } from './login.ts';
 import { isChange, localNamesOnly, sameOriginOnly } from './origin-guard.ts';
 import { notCached, securityHeaders } from './security-headers.ts';
-import { createSessions, type User } from './sessions.ts';
+import { createSessions, type EndedSessions, type User } from './sessions.ts';
 
 export interface DashboardOptions {
   readonly host: string;
@@ -27,6 +28,7 @@ export interface DashboardOptions {
     /** What an error of theirs means. */
     explain(error: unknown): Promise<unknown>;
   };
+  readonly endedSessions: EndedSessions;
   readonly logger: Logger;
 }
 
@@ -43,7 +45,7 @@ export async function createDashboardServer(options: DashboardOptions): Promise<
   return server;
 }
 
-function createApp({ users, sessionSecret, publicUrl, queues, logger }: DashboardOptions): Express {
+function createApp({ users, sessionSecret, publicUrl, queues, endedSessions, logger }: DashboardOptions): Express {
   const publicOrigin = publicUrl === undefined ? undefined : new URL(publicUrl).origin;
   const https = publicOrigin?.startsWith('https:') ?? false;
   const app = express();
@@ -56,15 +58,16 @@ function createApp({ users, sessionSecret, publicUrl, queues, logger }: Dashboar
   app.get('/healthz', (_request, response) => {
     response.json({ status: 'ok' });
   });
+  app.use(wellFormedOnly);
   if (users.length === 0) {
     app.use(localNamesOnly(publicOrigin), sameOriginOnly(publicOrigin), everybodyIsOperator);
   } else {
-    const sessions = createSessions({ users, secret: sessionSecret, https });
+    const sessions = createSessions({ users, secret: sessionSecret, https, ended: endedSessions });
     app.use(sameOriginOnly(publicOrigin), sessions.cookie);
     app.use(loginRoutes({ users, sessions, https, logger }), requireLogin(sessions));
   }
   app.get('/account', accountRoute);
-  app.use(auditChanges(logger), viewersOnlyLook, onlyWhenReady(queues.ready));
+  app.use(auditChanges(logger), viewersOnlyLook, onlyWhenReady(queues.ready), bounded());
 
   const boards = { operator: createBoard(queues.operator, 'operator'), viewer: createBoard(queues.viewer, 'viewer') };
   app.use((request, response, next) => boards[visitorOf(response).role](request, response, next));

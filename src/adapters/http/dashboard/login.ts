@@ -1,5 +1,6 @@
 import express, { type Request, type RequestHandler, type Response, Router } from 'express';
 import type { Logger } from '../../../application/ports.ts';
+import { messageOf } from '../../../domain/errors.ts';
 import { Refusal, wantsPage } from './answers.ts';
 import { createAttempts } from './attempts.ts';
 import { accountPage, loginPage } from './pages.ts';
@@ -32,9 +33,9 @@ export function loginRoutes(options: {
   });
   const router = Router();
 
-  router.get('/login', (request, response) => {
+  router.get('/login', async (request, response) => {
     const to = targetOf(request.query.to);
-    if (sessions.visitor(request)) response.redirect(303, to);
+    if (await sessions.visitor(request)) response.redirect(303, to);
     else response.send(loginPage({ to }));
   });
 
@@ -65,10 +66,22 @@ export function loginRoutes(options: {
     },
   );
 
-  router.post('/logout', (request, response) => {
-    const visitor = sessions.visitor(request);
-    sessions.end(request);
-    if (visitor) logger.info({ user: visitor.user, role: visitor.role, address: request.ip }, 'logged out');
+  router.post('/logout', async (request, response) => {
+    const line = { ...sessions.holder(request), address: request.ip };
+    try {
+      await sessions.end(request);
+    } catch (error) {
+      logger.warn(
+        { ...line, reason: messageOf(error) },
+        'logged out, but Redis does not know it yet: it is told again',
+      );
+      throw new Refusal(
+        503,
+        'LOGOUT_NOT_STORED',
+        'You are logged out in this browser. Redis does not answer, so other dashboards on it still know the session; this one tells them as soon as they can hear it.',
+      );
+    }
+    if (line.user !== undefined) logger.info(line, 'logged out');
     response.redirect(303, '/login');
   });
   return router;
@@ -76,8 +89,8 @@ export function loginRoutes(options: {
 
 /** Nobody without a session goes on; a browser is led to the login page. */
 export function requireLogin(sessions: Sessions): RequestHandler {
-  return (request, response, next) => {
-    const visitor = sessions.visitor(request);
+  return async (request, response, next) => {
+    const visitor = await sessions.visitor(request);
     if (visitor) {
       response.locals.visitor = visitor;
       next();

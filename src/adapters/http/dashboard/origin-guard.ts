@@ -40,12 +40,18 @@ function isSameOrigin(request: Request, expected: string): boolean {
 export function localNamesOnly(publicOrigin: string | undefined): RequestHandler {
   const publicName = publicOrigin === undefined ? undefined : new URL(publicOrigin).hostname;
   return (request, _response, next) => {
-    const name = request.hostname;
+    // Not request.hostname: behind a proxy that is what X-Forwarded-Host says, which any page can send.
+    const name = nameOf(request.headers.host);
     if (!isLocalName(name) && name !== publicName) {
       throw new Refusal(403, 'HOST_REFUSED', 'without a login the dashboard answers only under localhost or 127.0.0.1');
     }
     next();
   };
+}
+
+/** Without its port; undefined where it is none. */
+function nameOf(host: string | undefined): string | undefined {
+  return /^(\[[\da-f:.]+\]|[\w.-]+)(:\d+)?$/i.exec(host ?? '')?.[1].toLowerCase();
 }
 
 function isLocalName(name: string | undefined): boolean {

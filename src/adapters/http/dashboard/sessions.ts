@@ -25,9 +25,20 @@ const sessionSchema = z.object({ id: z.string(), user: z.string(), login: z.stri
 export interface Sessions {
   /** Reads and writes the signed cookie. */
   readonly cookie: RequestHandler;
-  visitor(request: Request): Visitor | undefined;
+  /** Whose session a cookie is, ended or not: for the log. */
+  holder(request: Request): Visitor | undefined;
+  /** @throws where it cannot be known whether the session was ended: nobody is let in then */
+  visitor(request: Request): Promise<Visitor | undefined>;
   begin(request: Request, user: User): void;
-  end(request: Request): void;
+  /** @throws where other processes do not know of it yet; the browser's cookie is gone, and this process refuses it */
+  end(request: Request): Promise<void>;
+}
+
+/** The memory of sessions that were ended before their time, which survives this process. */
+export interface EndedSessions {
+  /** @param until when the session would have ended by itself, in milliseconds since 1970 */
+  end(id: string, until: number): Promise<void>;
+  hasEnded(id: string): Promise<boolean>;
 }
 
 /**
@@ -41,10 +52,9 @@ export function createSessions(options: {
   readonly secret: string | undefined;
   /** Whether browsers come over TLS: the cookie is then sent over nothing else. */
   readonly https: boolean;
+  readonly ended: EndedSessions;
 }): Sessions {
-  const { users } = options;
-  /** Sessions that were logged out before their time: id to when they would have ended. */
-  const ended = new Map<string, number>();
+  const { users, ended } = options;
   const cookie = cookieSession({
     name: 'categorizer-dashboard',
     keys: [options.secret ?? randomBytes(SECRET_BYTES).toString('base64url')],
@@ -56,25 +66,30 @@ export function createSessions(options: {
 
   function read(request: Request) {
     const { data: session } = sessionSchema.safeParse({ ...request.session });
-    return session && session.until > Date.now() && !ended.has(session.id) ? session : undefined;
+    return session && session.until > Date.now() ? session : undefined;
+  }
+
+  function visitorOf(session: ReturnType<typeof read>): Visitor | undefined {
+    const user = users.find(({ name }) => name === session?.user);
+    return user && session?.login === loginOf(user) ? { user: user.name, role: user.role } : undefined;
   }
 
   return {
     cookie,
-    visitor(request) {
+    holder: (request) => visitorOf(read(request)),
+    async visitor(request) {
       const session = read(request);
-      const user = users.find(({ name }) => name === session?.user);
-      return user && session?.login === loginOf(user) ? { user: user.name, role: user.role } : undefined;
+      const visitor = visitorOf(session);
+      return session && visitor && !(await ended.hasEnded(session.id)) ? visitor : undefined;
     },
     begin(request, user) {
       const until = Date.now() + SESSION_MS;
       request.session = { id: randomUUID(), user: user.name, login: loginOf(user), until };
     },
-    end(request) {
+    async end(request) {
       const session = read(request);
-      for (const [id, until] of ended) if (until <= Date.now()) ended.delete(id);
-      if (session) ended.set(session.id, session.until);
       request.session = null;
+      if (session) await ended.end(session.id, session.until);
     },
   };
 }
