@@ -2,6 +2,8 @@ import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { PAYLOAD_TTL_HOURS } from './contract/names.ts';
 
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 20_000;
+
 /** A whole number in decimal notation; what `Number` takes besides (blanks, 1e3, 0x10) is a mistake here. */
 const integer = (least: number, most: number) =>
   z.preprocess(
@@ -124,7 +126,7 @@ export const configSchema = z.object({
     .default(8002)
     .describe("The scheduler's HTTP port; 0 takes a free one and logs it."),
   SHUTDOWN_TIMEOUT_MS: integer(100, 600_000)
-    .default(20_000)
+    .default(DEFAULT_SHUTDOWN_TIMEOUT_MS)
     .describe('Time to finish what was begun after SIGTERM, in milliseconds.'),
   LOG_LEVEL: z
     .enum(['debug', 'info', 'warn', 'error', 'silent'])

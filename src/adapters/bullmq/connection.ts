@@ -1,11 +1,21 @@
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { Logger } from '../../application/ports.ts';
-import { CategorizerError, messageOf } from '../../domain/errors.ts';
+import { CategorizerError } from '../../domain/errors.ts';
+import { HostedRedis } from './hosted-redis.ts';
+import { describeTrouble, explainRedis, troubleOf } from './redis-errors.ts';
 
 const LONGEST_RECONNECT_PAUSE_MS = 2000;
+const READ_ONLY_RECONNECT_PAUSE_MS = 1000;
 const PROBE_TIMEOUT_MS = 2000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 30_000;
+/**
+ * A primary that vanishes tells nobody: where no answer comes for so long, the connection is given up and its address is
+ * looked up anew. Longer than the 10 s that BullMQ blocks at most; TCP itself would take a quarter of an hour.
+ */
+const SILENCE_MS = 20_000;
+/** Idle connections are asked after so long, and given up ten seconds later. */
+const KEEP_ALIVE_MS = 10_000;
 /** The same error again is logged no more often: BullMQ repeats what it meets thousands of times a second. */
 const REPEATED_ERROR_MS = 10_000;
 
@@ -15,13 +25,21 @@ function reconnectPause(attempt: number): number {
 
 /** For workers: every command waits until Redis is back. BullMQ needs `maxRetriesPerRequest: null` for that. */
 export function connectPatiently(url: string, logger: Logger): Redis {
-  const redis = new Redis(url, {
+  const outages = createOutageLog(logger);
+  const redis = new HostedRedis(url, {
     maxRetriesPerRequest: null,
-    retryStrategy: reconnectPause,
+    socketTimeout: SILENCE_MS,
+    keepAlive: KEEP_ALIVE_MS,
+    retryStrategy: (attempt) => (outages.isReadOnly() ? READ_ONLY_RECONNECT_PAUSE_MS : reconnectPause(attempt)),
     // A primary that was demoted in a failover: its address leads elsewhere by now, and the command is sent there again.
-    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
+    reconnectOnError(error) {
+      if (!error.message.startsWith('READONLY')) return false;
+      outages.away(error);
+      return 2;
+    },
   });
-  logOutages(redis, logger);
+  redis.on('error', outages.away);
+  redis.on('ready', outages.connected);
   return redis;
 }
 
@@ -31,15 +49,31 @@ export function connectPatiently(url: string, logger: Logger): Redis {
  * @param timeoutMs how long a command may take
  */
 export function connectForProbes(url: string, timeoutMs = PROBE_TIMEOUT_MS): Redis {
-  const redis = new Redis(url, {
+  const redis = new HostedRedis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: timeoutMs,
+    socketTimeout: 2 * timeoutMs,
+    keepAlive: KEEP_ALIVE_MS,
     retryStrategy: reconnectPause,
   });
-  // The error that a command gets says the same.
-  redis.on('error', () => undefined);
+  let reason: Error | undefined;
+  redis.on('error', (error) => {
+    reason = error;
+  });
+  redis.on('ready', () => {
+    reason = undefined;
+  });
+  reasons.set(redis, () => reason);
   return redis;
+}
+
+/** Why connections for probes are down: the error of a command says no more than that they are. */
+const reasons = new WeakMap<Redis, () => Error | undefined>();
+
+/** Why there is no connection, as far as it is known. @param connection from `connectForProbes` */
+export function reasonOfOutage(connection: Redis): Error | undefined {
+  return connection.status === 'ready' ? undefined : reasons.get(connection)?.();
 }
 
 /**
@@ -48,11 +82,12 @@ export function connectForProbes(url: string, timeoutMs = PROBE_TIMEOUT_MS): Red
  * @throws CategorizerError `REDIS_UNAVAILABLE`, or what `stop` was aborted with
  */
 export async function connectOrFail(url: string, stop: AbortSignal): Promise<Redis> {
-  const redis = new Redis(url, {
+  const redis = new HostedRedis(url, {
     lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: COMMAND_TIMEOUT_MS,
+    keepAlive: KEEP_ALIVE_MS,
     retryStrategy: () => null,
   });
   let reason: unknown;
@@ -81,7 +116,7 @@ export async function connectOrFail(url: string, stop: AbortSignal): Promise<Red
 }
 
 function redisUnavailable(url: string, cause: unknown): CategorizerError {
-  const message = `Redis at ${withoutCredentials(url)} does not answer: ${messageOf(cause)} (see REDIS_URL)`;
+  const message = `Redis at ${withoutCredentials(url)} does not answer: ${explainRedis(cause)} (see REDIS_URL)`;
   return new CategorizerError('REDIS_UNAVAILABLE', message, { retryable: true, cause });
 }
 
@@ -94,13 +129,13 @@ export async function askRedis<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {
-    if (!(cause instanceof Error)) throw cause;
-    if (cause.name === 'ReplyError') {
-      throw new CategorizerError('REDIS_REFUSED', `Redis refused: ${cause.message}`, { retryable: true, cause });
-    }
-    if (!isConnectionError(cause)) throw cause;
-    const message = `Redis went away: ${cause.message}`;
-    throw new CategorizerError('REDIS_UNAVAILABLE', message, { retryable: true, cause });
+    const trouble = troubleOf(cause);
+    if (!trouble) throw cause;
+    const [code, what] =
+      trouble.kind === 'refused'
+        ? (['REDIS_REFUSED', 'Redis refused'] as const)
+        : (['REDIS_UNAVAILABLE', 'Redis went away'] as const);
+    throw new CategorizerError(code, `${what}: ${describeTrouble(trouble)}`, { retryable: true, cause });
   }
 }
 
@@ -114,36 +149,49 @@ function withoutCredentials(url: string): string {
  * out, as `connectPatiently` logs each outage once. Any other is logged once in 10 s.
  */
 export function logErrors(source: { on(event: 'error', listener: (error: Error) => void): unknown }, log: LogError) {
-  let [lastMessage, lastLoggedAt] = ['', 0];
+  let [lastKind, lastLoggedAt] = ['', 0];
   source.on('error', (error) => {
-    if (isConnectionError(error)) return;
+    if (troubleOf(error)?.kind === 'away') return;
+    const reason = explainRedis(error);
     const now = Date.now();
-    if (error.message === lastMessage && now - lastLoggedAt < REPEATED_ERROR_MS) return;
-    [lastMessage, lastLoggedAt] = [error.message, now];
-    log(error.message);
+    // One outage is told of every job.
+    const kind = reason.replace(/\bjob \S+/, 'job');
+    if (kind === lastKind && now - lastLoggedAt < REPEATED_ERROR_MS) return;
+    [lastKind, lastLoggedAt] = [kind, now];
+    log(reason);
   });
 }
 
 type LogError = (reason: string) => void;
 
-/** System errors of the socket, and ioredis's own, of which most have nothing but their message. */
-function isConnectionError(error: Error): boolean {
-  return (
-    'syscall' in error ||
-    ['MaxRetriesPerRequestError', 'AbortError', 'ConnectionClosedError'].includes(error.name) ||
-    /^(Connection is closed|Stream isn't writeable|Command timed out)/.test(error.message)
-  );
-}
+/** Logs the beginning of each outage, each reason of it once, and its end. */
+function createOutageLog(logger: Logger) {
+  const told = new Set<string>();
+  let readOnly = false;
+  let everConnected = false;
+  let backTimer: NodeJS.Timeout | undefined;
 
-function logOutages(redis: Redis, logger: Logger): void {
-  let down = false;
-  redis.on('error', (error) => {
-    if (down) return;
-    down = true;
-    logger.warn({ reason: error.message }, 'redis is away; waiting for it');
-  });
-  redis.on('ready', () => {
-    logger.info({}, down ? 'redis is back' : 'redis connected');
-    down = false;
-  });
+  function back(): void {
+    readOnly = false;
+    logger.info({}, everConnected || told.size > 0 ? 'redis is back' : 'redis connected');
+    everConnected = true;
+    told.clear();
+  }
+
+  return {
+    isReadOnly: () => readOnly,
+    away(error: Error): void {
+      clearTimeout(backTimer);
+      readOnly = error.message.startsWith('READONLY');
+      const reason = explainRedis(error);
+      if (told.has(reason)) return;
+      told.add(reason);
+      logger.warn({ reason }, 'redis is away; waiting for it');
+    },
+    connected(): void {
+      // A replica takes every connection and no write: that it is left in peace for a while tells that it is none.
+      if (readOnly) backTimer = setTimeout(back, 3 * READ_ONLY_RECONNECT_PAUSE_MS).unref();
+      else if (told.size > 0 || !everConnected) back();
+    },
+  };
 }

@@ -4,8 +4,11 @@ import { createCounts, increment } from '../../application/counts.ts';
 import type { FailedJob, QueueDepth, QueueMonitor, RunMonitor, RunProgress } from '../../application/ports.ts';
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
-import { askRedis } from './connection.ts';
+import { askRedis, reasonOfOutage } from './connection.ts';
+import { countWorkers } from './count-workers.ts';
 import { readQueueLag } from './queue-lag.ts';
+import { explainRedis } from './redis-errors.ts';
+import { checkRedis } from './redis-health.ts';
 import { readRun } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
@@ -31,7 +34,7 @@ export function createQueueMonitor(options: {
       queue.getJobCounts(...STATES),
       readQueueLag(connection, (type) => queue.toKey(type)),
       queue.isPaused(),
-      queue.getWorkersCount(),
+      countWorkers(queue),
     ]);
     const jobs = Object.fromEntries(STATES.map((state) => [state, counts[state] ?? 0])) as QueueDepth['jobs'];
     return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers };
@@ -58,7 +61,7 @@ export function createQueueMonitor(options: {
     }
     const run = await askRedis(() => readRun(connection, prefix, runId));
     const unfinishedJobs = counts.waiting + counts.active + counts.delayed + counts.prioritized;
-    const workers = unfinishedJobs > 0 ? await askRedis(() => products.getWorkersCount()) : 0;
+    const workers = unfinishedJobs > 0 ? await askRedis(() => countWorkers(products)) : 0;
     return { ...run, failed: byCode, unfinishedJobs, workers };
   }
 
@@ -77,10 +80,13 @@ export function createQueueMonitor(options: {
     async depths() {
       // A queue that never was connected would wait for that, and a scrape with it.
       if (connection.status !== 'ready') {
-        throw new CategorizerError('REDIS_UNAVAILABLE', 'Redis is not connected', { retryable: true });
+        const cause = reasonOfOutage(connection);
+        const message = `Redis is not connected${cause ? `: ${explainRedis(cause)}` : ''}`;
+        throw new CategorizerError('REDIS_UNAVAILABLE', message, { retryable: true, cause });
       }
       return askRedis(() => Promise.all(queues.map(depthOf)));
     },
+    health: () => checkRedis(connection, prefix, { readsOnly: true }),
     failed,
     retryFailed,
     progress,

@@ -1,11 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Job, UnrecoverableError, WaitingChildrenError, Worker } from 'bullmq';
+import { type Job, UnrecoverableError, WaitingChildrenError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from '../../application/ports.ts';
 import type { AdvanceRun } from '../../application/recategorization/advance-run.ts';
 import type { Calendar } from '../../application/recategorization/ports.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
+import { createPatience } from './patience.ts';
+import { PatientWorker } from './patient-worker.ts';
 import { DUE_JOB, type DueJobData, RUN_QUEUE, repeatBy } from './run-queue.ts';
 
 /** One run works at a time; schedules that come due meanwhile are told so at once. */
@@ -36,7 +38,8 @@ export function createRunWorker(options: {
   const { connection, prefix, lockMs, calendar, advance, startDue, giveUp, logger } = options;
   const stop = new AbortController();
 
-  const worker = new Worker(RUN_QUEUE, processJob, {
+  const patience = createPatience({ logger });
+  const settings = {
     connection,
     prefix,
     concurrency: CONCURRENCY,
@@ -47,9 +50,10 @@ export function createRunWorker(options: {
     runRetryDelay: 1000,
     settings: {
       repeatStrategy: repeatBy(calendar),
-      backoffStrategy: (attempts) => Math.min(1000 * 2 ** (attempts - 1), LONGEST_PAUSE_MS),
+      backoffStrategy: (attempts: number) => Math.min(1000 * 2 ** (attempts - 1), LONGEST_PAUSE_MS),
     },
-  });
+  };
+  const worker = new PatientWorker(RUN_QUEUE, processJob, settings, patience);
   worker.on('failed', (job, error) => {
     if (!stop.signal.aborted)
       logger.warn({ jobId: job?.id, reason: error.message }, 'a step of a run failed; it is tried again');
@@ -83,6 +87,7 @@ export function createRunWorker(options: {
     },
     async close() {
       stop.abort();
+      patience.end();
       await worker.close(connection.status !== 'ready');
     },
   };
