@@ -147,11 +147,17 @@ function withoutCredentials(url: string): string {
 /**
  * Logs what BullMQ reports as errors. It repeats every failed connection of every object that uses it; those are left
  * out, as `connectPatiently` logs each outage once. Any other is logged once in 10 s.
+ *
+ * @param isToldElsewhere errors that need no line here
  */
-export function logErrors(source: { on(event: 'error', listener: (error: Error) => void): unknown }, log: LogError) {
+export function logErrors(
+  source: { on(event: 'error', listener: (error: Error) => void): unknown },
+  log: (reason: string) => void,
+  isToldElsewhere: (error: Error) => boolean = () => false,
+): void {
   let [lastKind, lastLoggedAt] = ['', 0];
   source.on('error', (error) => {
-    if (troubleOf(error)?.kind === 'away') return;
+    if (troubleOf(error)?.kind === 'away' || isToldElsewhere(error)) return;
     const reason = explainRedis(error);
     const now = Date.now();
     // One outage is told of every job.
@@ -161,8 +167,6 @@ export function logErrors(source: { on(event: 'error', listener: (error: Error) 
     log(reason);
   });
 }
-
-type LogError = (reason: string) => void;
 
 /** Logs the beginning of each outage, each reason of it once, and its end. */
 function createOutageLog(logger: Logger) {

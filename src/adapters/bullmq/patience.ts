@@ -11,7 +11,7 @@ const WARN_EVERY_MS = 10_000;
 export interface Patience {
   /** Calls until Redis takes it, with growing pauses. @throws what `call` threw last, once `end` was called, and other errors at once */
   outlast<T>(call: () => Promise<T>): Promise<T>;
-  /** Remembers when Redis refused. */
+  /** Remembers when Redis refused, and warns of it at most every 10 s. */
   note(error: unknown): void;
   /** Does so too. @returns after a pause; at once when `end` was called */
   pauseAfter(error: unknown): Promise<void>;
@@ -30,7 +30,9 @@ export function createPatience({ logger }: { readonly logger: Logger }): Patienc
   let waiting = 0;
 
   function note(error: unknown): void {
-    if (isPassingRefusal(error)) refusedAt = performance.now();
+    if (!isPassingRefusal(error)) return;
+    refusedAt = performance.now();
+    warn(error);
   }
 
   function pause(ms: number): Promise<void> {
@@ -64,7 +66,6 @@ export function createPatience({ logger }: { readonly logger: Logger }): Patienc
           } catch (error) {
             note(error);
             if (last || troubleOf(error)?.passes !== true) throw error;
-            warn(error);
             await pause(ms);
           }
         }

@@ -33,6 +33,7 @@ export class PatientWorker extends TolerantWorker {
     super(name, processor, options);
     this.patience = patience;
     this.redis = options.connection;
+    this.on('error', patience.note);
   }
 
   protected override async moveToActive(token: string, name?: string): Promise<Job> {

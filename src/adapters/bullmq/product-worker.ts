@@ -17,6 +17,7 @@ import { logErrors } from './connection.ts';
 import { createPatience, type Patience } from './patience.ts';
 import { PatientWorker } from './patient-worker.ts';
 import type { Payloads } from './payloads.ts';
+import { isPassingRefusal } from './redis-errors.ts';
 import { createWorkload } from './workload.ts';
 
 /** How often a job may take its process down, or freeze it, before it fails for good. */
@@ -124,7 +125,7 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     if (job) settled(job, job.finishedOn === undefined ? 'retried' : 'failed', error);
   });
   worker.on('stalled', (jobId) => observer.stalled({ queue: PRODUCT_QUEUE, jobId }));
-  logErrors(worker, (reason) => logger.warn({ reason }, 'worker error'));
+  logErrors(worker, (reason) => logger.warn({ reason }, 'worker error'), isPassingRefusal);
 
   return {
     start: () => {

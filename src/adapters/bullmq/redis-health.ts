@@ -62,7 +62,7 @@ export async function redisProblem(connection: Redis, prefix = DEFAULT_PREFIX): 
   return (await checkRedis(connection, prefix)).problem;
 }
 
-/** For readiness: the problem alone; what cannot be checked is told once. */
+/** For readiness: the problem alone. What is wrong when Redis is first reached, and what cannot be checked, is told once. */
 export function createRedisProblem(options: {
   readonly connection: Redis;
   readonly prefix: string;
@@ -70,12 +70,17 @@ export function createRedisProblem(options: {
 }): () => Promise<string | undefined> {
   const { connection, prefix, warn } = options;
   let warned = false;
-  return async () => {
+  connection.once('ready', () => {
+    void ask().then((problem) => problem === undefined || warn(problem));
+  });
+  return ask;
+
+  async function ask(): Promise<string | undefined> {
     const { problem, unchecked } = await checkRedis(connection, prefix);
     if (unchecked !== undefined && !warned) {
       warned = true;
       warn(unchecked);
     }
     return problem;
-  };
+  }
 }

@@ -8,6 +8,7 @@ import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
 import { createPatience } from './patience.ts';
 import { PatientWorker } from './patient-worker.ts';
+import { isPassingRefusal } from './redis-errors.ts';
 import { DUE_JOB, type DueJobData, RUN_QUEUE, repeatBy } from './run-queue.ts';
 
 /** One run works at a time; schedules that come due meanwhile are told so at once. */
@@ -58,7 +59,7 @@ export function createRunWorker(options: {
     if (!stop.signal.aborted)
       logger.warn({ jobId: job?.id, reason: error.message }, 'a step of a run failed; it is tried again');
   });
-  logErrors(worker, (reason) => logger.warn({ reason }, 'run worker error'));
+  logErrors(worker, (reason) => logger.warn({ reason }, 'run worker error'), isPassingRefusal);
 
   async function processJob(job: Job, token = ''): Promise<null> {
     if (job.name === DUE_JOB) {
