@@ -39,6 +39,7 @@ export function connectPatiently(url: string, logger: Logger): Redis {
     },
   });
   redis.on('error', outages.away);
+  redis.on('close', outages.closed);
   redis.on('ready', outages.connected);
   return redis;
 }
@@ -91,13 +92,15 @@ export async function connectOrFail(url: string, stop: AbortSignal): Promise<Red
     retryStrategy: () => null,
   });
   let reason: unknown;
+  let late = false;
   redis.on('error', (error) => {
-    reason = error;
+    if (!late) reason = error;
   });
   const giveUp = () => redis.disconnect();
   stop.addEventListener('abort', giveUp);
   // What takes the connection and never answers would be waited for without end.
   const timer = setTimeout(() => {
+    late = true;
     reason = `no answer for ${CONNECT_TIMEOUT_MS / 1000} s`;
     giveUp();
   }, CONNECT_TIMEOUT_MS);
@@ -116,7 +119,7 @@ export async function connectOrFail(url: string, stop: AbortSignal): Promise<Red
 }
 
 function redisUnavailable(url: string, cause: unknown): CategorizerError {
-  const message = `Redis at ${withoutCredentials(url)} does not answer: ${explainRedis(cause)} (see REDIS_URL)`;
+  const message = `Redis at ${withoutCredentials(url)} does not answer: ${explainFirst(cause, url)} (see REDIS_URL)`;
   return new CategorizerError('REDIS_UNAVAILABLE', message, { retryable: true, cause });
 }
 
@@ -137,6 +140,13 @@ export async function askRedis<T>(call: () => Promise<T>): Promise<T> {
         : (['REDIS_UNAVAILABLE', 'Redis went away'] as const);
     throw new CategorizerError(code, `${what}: ${describeTrouble(trouble)}`, { retryable: true, cause });
   }
+}
+
+/** Where there never was a connection, one that is cut at once or stays silent has a likely reason. */
+function explainFirst(cause: unknown, url: string): string {
+  const reason = explainRedis(cause);
+  if (!/was (cut|lost)$|^no answer/.test(reason)) return reason;
+  return `${reason}; ${url.startsWith('rediss:') ? 'does it speak TLS? redis:// is without' : 'does it expect TLS? Then it is rediss://'}`;
 }
 
 /** What of a Redis URL may be shown. */
@@ -168,12 +178,16 @@ export function logErrors(
   });
 }
 
+/** So many times in a row is no restart any more. */
+const HANG_UPS = 3;
+
 /** Logs the beginning of each outage, each reason of it once, and its end. */
 function createOutageLog(logger: Logger) {
   const told = new Set<string>();
   let readOnly = false;
   let everConnected = false;
   let backTimer: NodeJS.Timeout | undefined;
+  let closedSince = 0;
 
   function back(): void {
     readOnly = false;
@@ -182,17 +196,27 @@ function createOutageLog(logger: Logger) {
     told.clear();
   }
 
+  function away(error: Error): void {
+    clearTimeout(backTimer);
+    readOnly = error.message.startsWith('READONLY');
+    tell(explainRedis(error));
+  }
+
+  function tell(reason: string): void {
+    if (told.has(reason)) return;
+    told.add(reason);
+    logger.warn({ reason }, 'redis is away; waiting for it');
+  }
+
   return {
     isReadOnly: () => readOnly,
-    away(error: Error): void {
-      clearTimeout(backTimer);
-      readOnly = error.message.startsWith('READONLY');
-      const reason = explainRedis(error);
-      if (told.has(reason)) return;
-      told.add(reason);
-      logger.warn({ reason }, 'redis is away; waiting for it');
+    away,
+    /** A server that hangs up each time causes no error. */
+    closed(): void {
+      if (++closedSince >= HANG_UPS && told.size === 0) tell('it hangs up at once; does it expect TLS (rediss://)?');
     },
     connected(): void {
+      closedSince = 0;
       // A replica takes every connection and no write: that it is left in peace for a while tells that it is none.
       if (readOnly) backTimer = setTimeout(back, 3 * READ_ONLY_RECONNECT_PAUSE_MS).unref();
       else if (told.size > 0 || !everConnected) back();

@@ -45,8 +45,8 @@ const CERTIFICATE =
   "is not signed by an authority that Node knows: name the file with your own CA's certificate in NODE_EXTRA_CA_CERTS";
 const CONNECTION: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there: is Redis running, and is the port right?',
-  ECONNRESET: 'the connection was cut; if that Redis expects TLS, the URL begins with rediss://',
-  EPIPE: 'the connection was cut; if that Redis expects TLS, the URL begins with rediss://',
+  ECONNRESET: 'the connection was cut',
+  EPIPE: 'the connection was cut',
   ECONNABORTED: 'the connection was cut',
   ETIMEDOUT: 'no answer to the attempt to connect: a firewall, or a wrong address',
   EHOSTUNREACH: 'the host cannot be reached',
