@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { Logger } from '../../application/ports.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { HostedRedis } from './hosted-redis.ts';
-import { describeTrouble, explainRedis, troubleOf } from './redis-errors.ts';
+import { describeTrouble, explainRedis, isConnectionTrouble, troubleOf } from './redis-errors.ts';
 
 const LONGEST_RECONNECT_PAUSE_MS = 2000;
 const READ_ONLY_RECONNECT_PAUSE_MS = 1000;
@@ -16,6 +16,8 @@ const COMMAND_TIMEOUT_MS = 30_000;
 const SILENCE_MS = 20_000;
 /** Idle connections are asked after so long, and given up ten seconds later. */
 const KEEP_ALIVE_MS = 10_000;
+/** The name and version of the library are of no use to anybody, and a permission more. */
+const EVERYWHERE = { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true };
 /** The same error again is logged no more often: BullMQ repeats what it meets thousands of times a second. */
 const REPEATED_ERROR_MS = 10_000;
 
@@ -29,7 +31,7 @@ export function connectPatiently(url: string, logger: Logger): Redis {
   const redis = new HostedRedis(url, {
     maxRetriesPerRequest: null,
     socketTimeout: SILENCE_MS,
-    keepAlive: KEEP_ALIVE_MS,
+    ...EVERYWHERE,
     retryStrategy: (attempt) => (outages.isReadOnly() ? READ_ONLY_RECONNECT_PAUSE_MS : reconnectPause(attempt)),
     // A primary that was demoted in a failover: its address leads elsewhere by now, and the command is sent there again.
     reconnectOnError(error) {
@@ -55,7 +57,7 @@ export function connectForProbes(url: string, timeoutMs = PROBE_TIMEOUT_MS): Red
     maxRetriesPerRequest: 0,
     commandTimeout: timeoutMs,
     socketTimeout: 2 * timeoutMs,
-    keepAlive: KEEP_ALIVE_MS,
+    ...EVERYWHERE,
     retryStrategy: reconnectPause,
   });
   let reason: Error | undefined;
@@ -88,7 +90,7 @@ export async function connectOrFail(url: string, stop: AbortSignal): Promise<Red
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: COMMAND_TIMEOUT_MS,
-    keepAlive: KEEP_ALIVE_MS,
+    ...EVERYWHERE,
     retryStrategy: () => null,
   });
   let reason: unknown;
@@ -167,7 +169,7 @@ export function logErrors(
 ): void {
   let [lastKind, lastLoggedAt] = ['', 0];
   source.on('error', (error) => {
-    if (troubleOf(error)?.kind === 'away' || isToldElsewhere(error)) return;
+    if (isConnectionTrouble(error) || isToldElsewhere(error)) return;
     const reason = explainRedis(error);
     const now = Date.now();
     // One outage is told of every job.

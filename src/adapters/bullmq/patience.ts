@@ -1,5 +1,5 @@
 import type { Logger } from '../../application/ports.ts';
-import { explainRedis, isPassingRefusal, troubleOf } from './redis-errors.ts';
+import { explainRedis, isConnectionTrouble, isPassingRefusal, troubleOf } from './redis-errors.ts';
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2000;
@@ -30,7 +30,7 @@ export function createPatience({ logger }: { readonly logger: Logger }): Patienc
   let waiting = 0;
 
   function note(error: unknown): void {
-    if (!isPassingRefusal(error)) return;
+    if (!isPassingRefusal(error) || isConnectionTrouble(error)) return;
     refusedAt = performance.now();
     warn(error);
   }

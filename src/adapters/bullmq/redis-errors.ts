@@ -116,6 +116,12 @@ export function describeTrouble({ code, sentence }: RedisTrouble): string {
   return code === undefined ? sentence : `${code} – ${sentence}`;
 }
 
+/** Whether an error belongs to the connection, so that whoever made it tells of it: it is away, or the login fails. */
+export function isConnectionTrouble(thrown: unknown): boolean {
+  const trouble = troubleOf(thrown);
+  return trouble?.kind === 'away' || trouble?.code === 'WRONGPASS' || trouble?.code === 'NOAUTH';
+}
+
 /** Whether Redis refused a command that it may take later, unchanged. */
 export function isPassingRefusal(thrown: unknown): boolean {
   const trouble = troubleOf(thrown);
