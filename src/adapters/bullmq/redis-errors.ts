@@ -148,7 +148,10 @@ function refusalOf(message: string): RedisTrouble {
     return { kind: 'refused', code, sentence: `${passing}${missingPermission(code, message)}`, passes: true };
   }
   const lasting = code === undefined ? undefined : LASTING_REFUSALS[code];
-  if (lasting !== undefined) return { kind: 'refused', code, sentence: lasting, passes: false };
+  if (lasting !== undefined) {
+    const node = /^(?:MOVED|ASK) \d+ (\S+)/.exec(message)?.[1];
+    return { kind: 'refused', code, sentence: node === undefined ? lasting : `${lasting} (${node})`, passes: false };
+  }
   if (/max number of clients/.test(message)) {
     return {
       kind: 'refused',
