@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { createCollectorClaims } from './adapters/bullmq/collector-claims.ts';
 import { connectForProbes, connectOrFail, connectPatiently, withoutCredentials } from './adapters/bullmq/connection.ts';
 import { createImportRecords } from './adapters/bullmq/import-records.ts';
+import { createPatience } from './adapters/bullmq/patience.ts';
 import { createPayloads } from './adapters/bullmq/payloads.ts';
 import { createProductQueue } from './adapters/bullmq/product-queue.ts';
 import { createProductWorker } from './adapters/bullmq/product-worker.ts';
 import { createQueueMonitor } from './adapters/bullmq/queue-monitor.ts';
-import { redisProblem } from './adapters/bullmq/redis-health.ts';
+import { createRedisProblem } from './adapters/bullmq/redis-health.ts';
 import { createResultPublisher } from './adapters/bullmq/result-publisher.ts';
 import { createResultQueue } from './adapters/bullmq/result-queue.ts';
 import { type AtomicFile, createAtomicFile, createTextStream } from './adapters/files/atomic-file.ts';
@@ -77,8 +78,8 @@ const QUEUE_METRICS_AGE_MS = 5000;
 export interface WorkerApp {
   readonly httpPort: number;
   readonly logger: Logger;
-  /** Takes no more jobs, finishes what was begun, closes everything. It takes as long as that takes. */
-  close(): Promise<void>;
+  /** Takes no more jobs, finishes what was begun, closes everything. @returns whether that was done in time */
+  closeWithin(ms: number): Promise<boolean>;
 }
 
 /** The worker with its HTTP port. @throws CategorizerError `MODEL_…` or `HTTP_NOT_LISTENING` */
@@ -120,7 +121,7 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
       settings: 'HTTP_HOST and HTTP_PORT',
       predict: { model, categorizeProducts },
       checkReadiness: createCheckReadiness({
-        redisProblem: () => redisProblem(probes),
+        redisProblem: createRedisProblem({ connection: probes, prefix, warn: (reason) => logger.warn({}, reason) }),
         queueDepths: monitor.depths,
         lastProgressAt: worker.lastProgressAt,
         now: Date.now,
@@ -134,7 +135,7 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
     closer.add(() => Promise.all([worker.close(), batcher.drain()]));
     worker.start();
     logger.info({ queue: PRODUCT_QUEUE, concurrency: config.WORKER_CONCURRENCY }, 'worker started');
-    return { httpPort: http.port, logger, close: closer.close };
+    return { httpPort: http.port, logger, closeWithin: (ms) => closer.closeWithin(ms, systemClock) };
   } catch (error) {
     await closer.close();
     throw error;
@@ -176,7 +177,8 @@ function createQueueWorker(
   const connection = connectPatiently(config.REDIS_URL, logger);
   closer.add(async () => connection.disconnect());
   const payloads = createPayloads({ connection, prefix, ttlHours: config.PAYLOAD_TTL_HOURS });
-  const results = createResultPublisher({ connection, prefix, payloads, logger });
+  const patience = createPatience({ logger });
+  const results = createResultPublisher({ connection, prefix, payloads, logger, patience });
   closer.add(results.close);
   const worker = createProductWorker({
     connection,
@@ -185,6 +187,7 @@ function createQueueWorker(
     maxProducts: Math.max(2 * config.BATCH_MAX_ROWS, Math.floor(MAX_FEATURES_IN_WORK / model.width)),
     lockMs: config.JOB_LOCK_MS,
     categorizeJob: createCategorizeJob({ categorizeProducts, results, model }),
+    patience,
     payloads,
     observer,
     logger,
@@ -308,7 +311,7 @@ export async function composeQueues(config: Config, stop: AbortSignal): Promise<
 
 export interface DashboardApp {
   readonly logger: Logger;
-  close(): Promise<void>;
+  closeWithin(ms: number): Promise<boolean>;
 }
 
 /** The queues in a browser. @throws ConfigError `DASHBOARD_NEEDS_LOGIN`, CategorizerError `HTTP_NOT_LISTENING` */
@@ -335,7 +338,7 @@ export async function composeDashboard(config: Config): Promise<DashboardApp> {
       logger,
     });
     closer.add(server.close);
-    return { logger, close: closer.close };
+    return { logger, closeWithin: (ms) => closer.closeWithin(ms, systemClock) };
   } catch (error) {
     await closer.close();
     throw error;

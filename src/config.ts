@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { PAYLOAD_TTL_HOURS } from './contract/names.ts';
 
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 20_000;
+
 /** A whole number in decimal notation; what `Number` takes besides (blanks, 1e3, 0x10) is a mistake here. */
 const integer = (least: number, most: number) =>
   z.preprocess(
@@ -133,7 +135,7 @@ export const configSchema = z.object({
       'Where `enqueue` and `run` note which imports they sent, so that a Redis that lost one is noticed. Default: `product-categorizer` in `XDG_STATE_HOME` or `~/.local/state`.',
     ),
   SHUTDOWN_TIMEOUT_MS: integer(100, 600_000)
-    .default(20_000)
+    .default(DEFAULT_SHUTDOWN_TIMEOUT_MS)
     .describe('Time to finish what was begun after SIGTERM, in milliseconds.'),
   LOG_LEVEL: z
     .enum(['debug', 'info', 'warn', 'error', 'silent'])

@@ -1,28 +1,34 @@
 #!/usr/bin/env node
 import { constants } from 'node:os';
-import { CommanderError } from 'commander';
-import { type CommandContext, EXIT } from './cli/context.ts';
-import { createProgram } from './cli/program.ts';
-import { ConfigError, readConfig } from './config.ts';
+import type { CommandContext } from './cli/context.ts';
 import { CategorizerError, messageOf } from './domain/errors.ts';
 import { printable } from './domain/printable.ts';
 
 /** After the work is done nothing should keep the process; what does gets so long. */
 const LINGER_MS = 1000;
+const LINGER_AFTER_SIGNAL_MS = 100;
+const SIGNAL_BASE = 128;
 
 const stop = new AbortController();
 let signalNumber = 0;
+// Everything else is loaded after this: a signal that comes meanwhile must not kill what has just begun.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
     const number = constants.signals[signal];
     // The second one means: at once.
-    if (stop.signal.aborted) process.exit(EXIT.SIGNAL + number);
+    if (stop.signal.aborted) process.exit(SIGNAL_BASE + number);
     signalNumber = number;
     stop.abort(new CategorizerError('INTERRUPTED', 'stopped by a signal'));
+    void endInTime();
   });
 }
 // A reader that goes away (`| head`) is told by the write that fails.
 process.stdout.on('error', () => undefined);
+
+const { CommanderError } = await import('commander');
+const { EXIT } = await import('./cli/context.ts');
+const { createProgram } = await import('./cli/program.ts');
+const { ConfigError, readConfig } = await import('./config.ts');
 
 const context: CommandContext = {
   config: readConfig,
@@ -41,7 +47,7 @@ try {
   process.exitCode = explain(error);
 }
 process.stdin.destroy();
-setTimeout(() => process.exit(), LINGER_MS).unref();
+setTimeout(() => process.exit(), stop.signal.aborted ? LINGER_AFTER_SIGNAL_MS : LINGER_MS).unref();
 
 /** A word as a POSIX shell reads it. */
 function quoteForShell(word: string): string {
@@ -62,4 +68,20 @@ function explain(error: unknown): number {
   }
   context.note(error instanceof Error ? (error.stack ?? error.message) : messageOf(error));
   return EXIT.FAILED;
+}
+
+/** Whatever hangs after a signal: the process ends in the time that is given for it. */
+async function endInTime(): Promise<void> {
+  const timeoutMs = await shutdownTimeout();
+  setTimeout(() => process.exit(process.exitCode ?? SIGNAL_BASE + signalNumber), 0.95 * timeoutMs).unref();
+}
+
+async function shutdownTimeout(): Promise<number> {
+  const config = await import('./config.ts');
+  try {
+    return config.readConfig().SHUTDOWN_TIMEOUT_MS;
+  } catch (error) {
+    if (!(error instanceof config.ConfigError)) throw error;
+    return config.DEFAULT_SHUTDOWN_TIMEOUT_MS;
+  }
 }

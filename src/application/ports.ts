@@ -346,8 +346,8 @@ export interface CollectorClaims {
 export interface QueueActivity {
   /** Jobs of any run that wait or are in work. */
   readonly unfinishedJobs: number;
-  /** Workers that are connected to the input queue; not counted where no job is unfinished. */
-  readonly workers: number;
+  /** Workers that are connected to the input queue; not counted where no job is unfinished, none where nobody may look. */
+  readonly workers?: number;
 }
 
 export interface RunMonitor {
@@ -375,8 +375,8 @@ export interface QueueDepth {
    */
   readonly oldestWaitingAgeSeconds: number;
   readonly paused: boolean;
-  /** Workers that are connected to it. */
-  readonly workers: number;
+  /** Workers that are connected to it; none where nobody may look. */
+  readonly workers?: number;
 }
 
 export interface FailedJob {
@@ -389,6 +389,8 @@ export interface FailedJob {
 export interface QueueMonitor {
   /** The input queue first, then the results queue. */
   depths(): Promise<readonly QueueDepth[]>;
+  /** A sentence on what is wrong with Redis, and one on what of it nobody may look at. */
+  health(): Promise<{ readonly problem?: string; readonly unchecked?: string }>;
   /** The failed jobs of the input queue. */
   failed(): AsyncIterable<FailedJob>;
   /** Puts these back to be tried again with all of their attempts. @returns how many were there */

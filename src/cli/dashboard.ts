@@ -3,6 +3,7 @@ import { Writable } from 'node:stream';
 import { Command } from 'commander';
 import { composeDashboard, hashPassword } from '../composition.ts';
 import { type CommandContext, EXIT } from './context.ts';
+import { serveUntilStopped } from './serve.ts';
 
 const LEAST_CHARACTERS = 8;
 
@@ -24,19 +25,10 @@ Examples:
     )
     .action(async () => {
       const config = context.config();
-      const app = await composeDashboard(config);
-      if (!context.stop.aborted) {
-        await new Promise((resolve) => context.stop.addEventListener('abort', resolve, { once: true }));
-      }
-      const late = new Promise<'late'>((resolve) => {
-        setTimeout(resolve, config.SHUTDOWN_TIMEOUT_MS, 'late').unref();
+      await serveUntilStopped(() => composeDashboard(config), config.SHUTDOWN_TIMEOUT_MS, context, {
+        stopping: 'stopping: answering what was asked',
+        late: 'not everything was answered in time',
       });
-      if ((await Promise.race([app.close(), late])) === 'late') {
-        app.logger.error({}, 'not closed in time');
-        context.exitWith(EXIT.FAILED);
-      } else {
-        app.logger.info({}, 'stopped');
-      }
     });
 }
 

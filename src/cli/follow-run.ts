@@ -92,7 +92,7 @@ function createWorkerHint(app: RunsApp, note: (text: string) => void): () => Pro
   let looks = 0;
   return async () => {
     // Not at once: a worker may just have lost its connection.
-    if (++looks !== LOOKS_BEFORE_HINT || (await app.countWorkers()) > 0) return;
+    if (++looks !== LOOKS_BEFORE_HINT || (await app.countWorkers()) !== 0) return;
     note('no worker is connected: start one with: categorizer worker');
   };
 }

@@ -5,6 +5,7 @@ import { composeQueues, type QueueApp } from '../composition.ts';
 import { type CommandContext, formatCounts, formatTable, runOption } from './context.ts';
 
 const RETRY_PAGE = 500;
+const UNKNOWN = 'unknown: the Redis user may not list clients';
 
 export function queueCommand(context: CommandContext): Command {
   return new Command('queue')
@@ -23,15 +24,21 @@ function statusCommand(context: CommandContext): Command {
     )
     .action((options: { json?: boolean }) =>
       withQueues(context, async ({ monitor }) => {
-        const queues = await monitor.depths();
+        const [queues, health] = await Promise.all([monitor.depths(), monitor.health()]);
         const [{ workers }] = queues;
         const failedByCode = createCounts();
         for await (const { code } of monitor.failed()) increment(failedByCode, code);
         context.print(
           options.json
-            ? JSON.stringify({ queues, workers, failedByCode })
-            : `${formatDepths(queues)}\n\nworkers connected: ${workers}\nfailed by code: ${formatCounts(failedByCode)}`,
+            ? JSON.stringify({
+                queues,
+                workers: workers ?? null,
+                failedByCode,
+                ...(!isEmpty(health) && { redis: health }),
+              })
+            : `${formatDepths(queues)}\n\nworkers connected: ${workers ?? UNKNOWN}\nfailed by code: ${formatCounts(failedByCode)}`,
         );
+        for (const sentence of [health.problem, health.unchecked]) if (sentence !== undefined) context.note(sentence);
       }),
     );
 }
@@ -68,6 +75,11 @@ Examples:
         context.print(options.json ? JSON.stringify({ matched: jobIds.length, retried }) : sentence);
       }),
     );
+}
+
+/** Neither a problem nor anything that could not be checked. */
+function isEmpty(health: object): boolean {
+  return Object.keys(health).length === 0;
 }
 
 async function withQueues(context: CommandContext, use: (app: QueueApp) => Promise<void>): Promise<void> {

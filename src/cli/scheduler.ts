@@ -18,8 +18,7 @@ Examples:
     )
     .action(async () => {
       const config = context.config();
-      const app = await composeScheduler(config);
-      await serveUntilStopped(app, config.SHUTDOWN_TIMEOUT_MS, context, {
+      await serveUntilStopped(() => composeScheduler(config), config.SHUTDOWN_TIMEOUT_MS, context, {
         stopping: 'stopping: a run that is under way goes on in the next scheduler',
         late: 'not stopped in time: a run that is under way goes on elsewhere when its lock expires',
       });

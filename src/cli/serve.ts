@@ -1,33 +1,54 @@
+import { settlesWithin } from '../application/closer.ts';
 import type { Logger } from '../application/ports.ts';
+import { systemClock } from '../composition.ts';
+import { messageOf } from '../domain/errors.ts';
 import { type CommandContext, EXIT } from './context.ts';
 
-/** Waits for the signal, then closes within the time that is given for it. */
-export async function serveUntilStopped(
-  app: { readonly logger: Logger; close(): Promise<void> },
-  timeoutMs: number,
-  context: Pick<CommandContext, 'stop' | 'exitWith'>,
-  sentences: { readonly stopping: string; readonly late: string },
-): Promise<void> {
-  if (!context.stop.aborted) {
-    await new Promise((resolve) => context.stop.addEventListener('abort', resolve, { once: true }));
-  }
-  app.logger.info({ timeoutMs }, sentences.stopping);
-  if (await settlesWithin(app.close(), timeoutMs)) {
-    app.logger.info({}, 'stopped');
-  } else {
-    app.logger.error({}, sentences.late);
-    context.exitWith(EXIT.FAILED);
-  }
+export interface ServedApp {
+  readonly logger: Logger;
+  /** @returns whether everything was finished in the time */
+  closeWithin(ms: number): Promise<boolean>;
 }
 
-async function settlesWithin(work: Promise<void>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(resolve, ms, false);
+/** The part of the time that the process needs to end when all is said and done. */
+const END_SHARE = 0.1;
+const MOST_END_MS = 500;
+
+/**
+ * Serves until the signal, then ends within the time that is given for it, whatever hangs, with exit code 0: what is not
+ * finished is not lost, another process does it again.
+ *
+ * @param start may take long or for ever, where what it needs is away
+ */
+export async function serveUntilStopped(
+  start: () => Promise<ServedApp>,
+  timeoutMs: number,
+  context: Pick<CommandContext, 'stop' | 'exitWith' | 'note'>,
+  sentences: { readonly stopping: string; readonly late: string },
+): Promise<void> {
+  const { stop, exitWith, note } = context;
+  const stopped = new Promise<void>((resolve) => {
+    if (stop.aborted) resolve();
+    else stop.addEventListener('abort', () => resolve(), { once: true });
   });
+  if (stop.aborted) return exitWith(EXIT.DONE);
+  const starting = start();
+  await Promise.race([starting, stopped]);
+  await stopped;
+
+  exitWith(EXIT.DONE);
+  const end = systemClock.now() + timeoutMs - Math.min(MOST_END_MS, timeoutMs * END_SHARE);
+  const left = () => Math.max(0, end - systemClock.now());
+  const started = starting.catch((error: unknown) => note(`not started: ${messageOf(error)}`));
+  if (!(await settlesWithin(started, left(), systemClock))) return note('stopped before it had started');
+  const app = await started;
+  if (!app) return;
+  app.logger.info({ timeoutMs }, sentences.stopping);
   try {
-    return await Promise.race([work.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
+    if (await app.closeWithin(left())) app.logger.info({}, 'stopped');
+    else app.logger.warn({}, sentences.late);
+  } catch (error) {
+    const reasons = error instanceof AggregateError ? error.errors.map(messageOf) : [messageOf(error)];
+    app.logger.error({ reasons }, 'stopped, but not everything could be closed');
   }
 }

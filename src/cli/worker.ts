@@ -17,8 +17,7 @@ Examples:
     )
     .action(async () => {
       const config = context.config();
-      const app = await composeWorker(config);
-      await serveUntilStopped(app, config.SHUTDOWN_TIMEOUT_MS, context, {
+      await serveUntilStopped(() => composeWorker(config), config.SHUTDOWN_TIMEOUT_MS, context, {
         stopping: 'stopping: finishing what was begun',
         late: 'not finished in time: the jobs in work go to another worker when their locks expire',
       });

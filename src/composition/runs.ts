@@ -3,7 +3,7 @@ import { connectForProbes, connectOrFail, connectPatiently } from '../adapters/b
 import { createImportRecords } from '../adapters/bullmq/import-records.ts';
 import { createPayloads } from '../adapters/bullmq/payloads.ts';
 import { createProductQueue } from '../adapters/bullmq/product-queue.ts';
-import { redisProblem } from '../adapters/bullmq/redis-health.ts';
+import { createRedisProblem } from '../adapters/bullmq/redis-health.ts';
 import { createRunChunks } from '../adapters/bullmq/run-chunks.ts';
 import { createRunQueue, RUN_QUEUE } from '../adapters/bullmq/run-queue.ts';
 import { createRunWorker } from '../adapters/bullmq/run-worker.ts';
@@ -73,8 +73,8 @@ export interface RunsApp extends RunRecords {
   readModel(): Promise<ModelInfo>;
   /** Sets the queue up for the schedules as they are recorded. */
   syncSchedules(): Promise<void>;
-  /** How many workers are connected to the input queue. */
-  countWorkers(): Promise<number>;
+  /** How many workers are connected to the input queue; undefined where nobody may look. */
+  countWorkers(): Promise<number | undefined>;
   /** Makes the working run go on in this process, if no other does. */
   work(): void;
 }
@@ -110,7 +110,7 @@ export async function composeRuns(
 export interface SchedulerApp {
   readonly httpPort: number;
   readonly logger: Logger;
-  close(): Promise<void>;
+  closeWithin(ms: number): Promise<boolean>;
 }
 
 /** Begins the runs of the schedules, and makes every run go on. @throws as `composeRuns` does, and `HTTP_NOT_LISTENING` */
@@ -125,6 +125,11 @@ export async function composeScheduler(config: Config): Promise<SchedulerApp> {
     closer.add(async () => connection.disconnect());
     const probes = connectForProbes(config.REDIS_URL);
     closer.add(async () => probes.disconnect());
+    const redisProblem = createRedisProblem({
+      connection: probes,
+      prefix: config.QUEUE_PREFIX,
+      warn: (reason) => logger.warn({}, reason),
+    });
 
     const statistics = createRunStatistics(database);
     const { schedules } = createRecords(database);
@@ -142,7 +147,7 @@ export async function composeScheduler(config: Config): Promise<SchedulerApp> {
       settings: 'SCHEDULER_HOST and SCHEDULER_PORT',
       async checkReadiness() {
         const found = await Promise.all([
-          redisProblem(probes),
+          redisProblem(),
           inTime(checkMigrated(database)).then(() => undefined, messageOf),
         ]);
         const problems = found.filter((problem) => problem !== undefined);
@@ -156,7 +161,7 @@ export async function composeScheduler(config: Config): Promise<SchedulerApp> {
     repeat(closer, SYNC_MS, app.syncSchedules, (reason) => logger.warn({ reason }, 'the schedules were not set up'));
     app.work();
     logger.info({}, 'scheduler started');
-    return { httpPort: http.port, logger, close: closer.close };
+    return { httpPort: http.port, logger, closeWithin: (ms) => closer.closeWithin(ms, systemClock) };
   } catch (error) {
     await closer.close();
     throw error;

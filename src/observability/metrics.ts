@@ -142,7 +142,8 @@ export function createMetrics(sources: {
       for (const [state, count] of Object.entries(jobs)) queueJobs.set({ queue, state }, count);
       queueAge.set({ queue }, oldestWaitingAgeSeconds);
       queuePaused.set({ queue }, Number(paused));
-      queueWorkers.set({ queue }, workers);
+      // Nobody may look: no figure is better than a wrong one.
+      if (workers !== undefined) queueWorkers.set({ queue }, workers);
     }
   }
 

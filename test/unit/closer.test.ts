@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { createCloser } from '../../src/application/closer.ts';
+import { createFakeClock } from '../support/fake-clock.ts';
 
 function setUp() {
   const closed: string[] = [];
@@ -41,4 +42,24 @@ it('waits for one step before the next', async () => {
   });
   await closer.close();
   expect(steps).toEqual(['worker', 'connection']);
+});
+
+it('gives a step that hangs no more than its time, and closes the rest all the same', async () => {
+  const { closer, closed, add } = setUp();
+  add('connection');
+  closer.add(() => new Promise(() => undefined));
+  add('worker');
+  const clock = createFakeClock();
+  const inTime = closer.closeWithin(10_000, clock);
+  await clock.advance(10_000);
+  expect(await inTime).toBe(false);
+  expect(closed).toEqual(['worker', 'connection']);
+});
+
+it('says that everything was closed in time', async () => {
+  const { closer, closed, add } = setUp();
+  add('connection');
+  add('worker');
+  expect(await closer.closeWithin(10_000, createFakeClock())).toBe(true);
+  expect(closed).toEqual(['worker', 'connection']);
 });

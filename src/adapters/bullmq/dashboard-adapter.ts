@@ -3,6 +3,7 @@ import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { PRODUCT_JOB, PRODUCT_QUEUE, productJobSchema, sentenceOf } from '../../contract/index.ts';
+import { countWorkers } from './count-workers.ts';
 import { type DashboardQueue, RefusedChange } from './dashboard-job.ts';
 import { previewPayload } from './dashboard-view.ts';
 
@@ -84,9 +85,10 @@ export class DashboardAdapter extends BullMQAdapter {
     }
   }
 
-  /** Nobody works on results, which is nothing to warn of. */
+  /** None to show: nobody works on results, and where clients may not be listed nobody knows. */
   override async getWorkers(): ReturnType<BullMQAdapter['getWorkers']> {
-    return this.jobs.name === PRODUCT_QUEUE ? super.getWorkers() : null;
+    if (this.jobs.name !== PRODUCT_QUEUE || (await countWorkers(this.jobs)) === undefined) return null;
+    return super.getWorkers();
   }
 
   override async obliterate(): Promise<void> {

@@ -14,8 +14,10 @@ import {
 } from '../../contract/index.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
+import { createPatience, type Patience } from './patience.ts';
+import { PatientWorker } from './patient-worker.ts';
 import type { Payloads } from './payloads.ts';
-import { TolerantWorker } from './tolerant-job.ts';
+import { isPassingRefusal } from './redis-errors.ts';
 import { createWorkload } from './workload.ts';
 
 /** How often a job may take its process down, or freeze it, before it fails for good. */
@@ -32,6 +34,8 @@ export interface ProductWorkerOptions {
   /** After this time without renewal another worker may take the job; also how often stalled jobs are looked for. */
   readonly lockMs: number;
   readonly categorizeJob: CategorizeJob;
+  /** Shared with the publisher of the results. */
+  readonly patience?: Patience;
   readonly payloads: Payloads;
   readonly observer: JobObserver;
   readonly logger: Logger;
@@ -47,10 +51,11 @@ export interface ProductWorker {
 
 export function createProductWorker(options: ProductWorkerOptions): ProductWorker {
   const { connection, prefix, concurrency, maxProducts, lockMs, categorizeJob, payloads, observer, logger } = options;
+  const { patience = createPatience({ logger }) } = options;
   let lastProgress = Date.now();
   const workload = createWorkload({ jobs: concurrency, products: maxProducts });
 
-  const worker = new TolerantWorker(PRODUCT_QUEUE, processTracked, {
+  const settings = {
     connection,
     prefix,
     concurrency: workload.concurrency(),
@@ -61,7 +66,8 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     removeOnComplete: JOB_OPTIONS.removeOnComplete,
     // The default of 15 s would leave the queue alone for that long after each short outage.
     runRetryDelay: 1000,
-  });
+  };
+  const worker = new PatientWorker(PRODUCT_QUEUE, processTracked, settings, patience);
 
   // BullMQ takes jobs one after the other up to its concurrency and reports each here before it takes the next.
   worker.on('active', (job) => {
@@ -79,12 +85,14 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     worker.concurrency = workload.concurrency();
   });
 
+  const patientPayloads: Payloads = { ...payloads, read: (key) => patience.outlast(() => payloads.read(key)) };
+
   async function processTracked(job: Job): Promise<null> {
     workload.begin();
     worker.concurrency = workload.concurrency();
     try {
       await workload.turnOf(job);
-      return await processJob(job, categorizeJob, payloads);
+      return await processJob(job, categorizeJob, patientPayloads);
     } finally {
       workload.finish(job);
       worker.concurrency = workload.concurrency();
@@ -117,7 +125,7 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     if (job) settled(job, job.finishedOn === undefined ? 'retried' : 'failed', error);
   });
   worker.on('stalled', (jobId) => observer.stalled({ queue: PRODUCT_QUEUE, jobId }));
-  logErrors(worker, (reason) => logger.warn({ reason }, 'worker error'));
+  logErrors(worker, (reason) => logger.warn({ reason }, 'worker error'), isPassingRefusal);
 
   return {
     start: () => {
@@ -125,8 +133,11 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
       worker.run().catch((error: Error) => logger.error({ reason: error.message }, 'worker stopped'));
     },
     lastProgressAt: () => lastProgress,
-    // BullMQ would wait for Redis even where there is nothing to finish.
-    close: () => worker.close(workload.jobs === 0 && connection.status !== 'ready'),
+    close() {
+      patience.end();
+      // BullMQ would wait for Redis even where there is nothing to finish.
+      return worker.close(workload.jobs === 0 && connection.status !== 'ready');
+    },
   };
 }
 

@@ -4,9 +4,12 @@ import { createCounts, increment } from '../../application/counts.ts';
 import type { FailedJob, QueueActivity, QueueDepth, QueueMonitor, RunMonitor } from '../../application/ports.ts';
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
-import { askRedis } from './connection.ts';
+import { askRedis, reasonOfOutage } from './connection.ts';
+import { countWorkers } from './count-workers.ts';
 import { brokenReason } from './job-hash.ts';
 import { readQueueLag } from './queue-lag.ts';
+import { explainRedis } from './redis-errors.ts';
+import { checkRedis } from './redis-health.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
 const PAGE = 200;
@@ -33,7 +36,7 @@ export function createQueueMonitor(options: {
       queue.getJobCounts(...STATES),
       readQueueLag(connection, (type) => queue.toKey(type)),
       queue.isPaused(),
-      queue.getWorkersCount(),
+      countWorkers(queue),
     ]);
     const jobs = Object.fromEntries(STATES.map((state) => [state, counts[state] ?? 0])) as QueueDepth['jobs'];
     return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers };
@@ -61,7 +64,7 @@ export function createQueueMonitor(options: {
   async function activity(): Promise<QueueActivity> {
     const counts = await askRedis(() => products.getJobCounts('waiting', 'active', 'delayed', 'prioritized'));
     const unfinishedJobs = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    const workers = unfinishedJobs > 0 ? await askRedis(() => products.getWorkersCount()) : 0;
+    const workers = unfinishedJobs > 0 ? await askRedis(() => countWorkers(products)) : 0;
     return { unfinishedJobs, workers };
   }
 
@@ -86,10 +89,13 @@ export function createQueueMonitor(options: {
     async depths() {
       // A queue that never was connected would wait for that, and a scrape with it.
       if (connection.status !== 'ready') {
-        throw new CategorizerError('REDIS_UNAVAILABLE', 'Redis is not connected', { retryable: true });
+        const cause = reasonOfOutage(connection);
+        const message = `Redis is not connected${cause ? `: ${explainRedis(cause)}` : ''}`;
+        throw new CategorizerError('REDIS_UNAVAILABLE', message, { retryable: true, cause });
       }
       return askRedis(() => Promise.all(queues.map(depthOf)));
     },
+    health: () => checkRedis(connection, prefix, { readsOnly: true }),
     failed,
     retryFailed,
     activity,

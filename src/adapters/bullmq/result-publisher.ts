@@ -17,6 +17,7 @@ import {
 import { probabilitiesOf } from '../../domain/prediction.ts';
 import { productIdsOf } from '../../domain/product.ts';
 import { askRedis, logErrors } from './connection.ts';
+import type { Patience } from './patience.ts';
 import type { Payloads } from './payloads.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
@@ -31,14 +32,16 @@ interface Publication {
  * loop; they are sent together, in one round trip.
  *
  * @param options.connection from `connectPatiently`: an outage is waited out, with the jobs still in work
+ * @param options.patience the worker's: where Redis refuses (it is full, say), that is waited out as well
  */
 export function createResultPublisher(options: {
   readonly connection: Redis;
   readonly prefix: string;
   readonly payloads: Payloads;
   readonly logger: Logger;
+  readonly patience?: Patience;
 }): ResultPublisher & { close(): Promise<void> } {
-  const { connection, prefix, payloads, logger } = options;
+  const { connection, prefix, payloads, logger, patience } = options;
   const queue = new TolerantQueue(RESULT_QUEUE, { connection, prefix, streams: { events: { maxLen: 1000 } } });
   logErrors(queue, (reason) => logger.warn({ reason }, 'results queue error'));
   let gathered: Publication[] = [];
@@ -68,8 +71,9 @@ export function createResultPublisher(options: {
       const jobs = await Promise.all(publications.map(({ result }) => toResultJob(result)));
       await queue.addBulk(jobs);
     }
+    const publishAll = patience ? () => patience.outlast(addAll) : addAll;
     try {
-      await askRedis(() => (batch ? batch.publish(publications.length, addAll) : addAll()));
+      await askRedis(() => (batch ? batch.publish(publications.length, publishAll) : publishAll()));
       for (const { resolve } of publications) resolve();
     } catch (error) {
       for (const { reject } of publications) reject(error);

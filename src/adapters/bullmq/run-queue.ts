@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { Calendar, RunQueue, Schedule, ScheduleQueue } from '../../application/recategorization/ports.ts';
 import { PRODUCT_QUEUE } from '../../contract/index.ts';
 import { askRedis } from './connection.ts';
+import { countWorkers } from './count-workers.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
 /** Where each working run has one job, the parent of its chunks, and each schedule its next time. */
@@ -33,7 +34,7 @@ export function createRunQueue(options: {
   readonly connection: Redis;
   readonly prefix: string;
   readonly calendar: Calendar;
-}): RunQueue & ScheduleQueue & { countWorkers(): Promise<number>; close(): Promise<void> } {
+}): RunQueue & ScheduleQueue & { countWorkers(): Promise<number | undefined>; close(): Promise<void> } {
   const { connection, prefix, calendar } = options;
   const queue = new TolerantQueue(RUN_QUEUE, {
     connection,
@@ -97,7 +98,7 @@ export function createRunQueue(options: {
   return {
     ensure,
     sync,
-    countWorkers: () => askRedis(() => products.getWorkersCount()),
+    countWorkers: () => askRedis(() => countWorkers(products)),
     async close() {
       await Promise.all([queue.close(), products.close()]);
     },

@@ -6,8 +6,10 @@ import type { AdvanceRun } from '../../application/recategorization/advance-run.
 import type { Calendar } from '../../application/recategorization/ports.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import { logErrors } from './connection.ts';
+import { createPatience } from './patience.ts';
+import { PatientWorker } from './patient-worker.ts';
+import { isPassingRefusal } from './redis-errors.ts';
 import { DUE_JOB, type DueJobData, RUN_QUEUE, repeatBy } from './run-queue.ts';
-import { TolerantWorker } from './tolerant-job.ts';
 
 /** One run works at a time; schedules that come due meanwhile are told so at once. */
 const CONCURRENCY = 4;
@@ -37,7 +39,8 @@ export function createRunWorker(options: {
   const { connection, prefix, lockMs, calendar, advance, startDue, giveUp, logger } = options;
   const stop = new AbortController();
 
-  const worker = new TolerantWorker(RUN_QUEUE, processJob, {
+  const patience = createPatience({ logger });
+  const settings = {
     connection,
     prefix,
     concurrency: CONCURRENCY,
@@ -48,9 +51,10 @@ export function createRunWorker(options: {
     runRetryDelay: 1000,
     settings: {
       repeatStrategy: repeatBy(calendar),
-      backoffStrategy: (attempts) => Math.min(1000 * 2 ** (attempts - 1), LONGEST_PAUSE_MS),
+      backoffStrategy: (attempts: number) => Math.min(1000 * 2 ** (attempts - 1), LONGEST_PAUSE_MS),
     },
-  });
+  };
+  const worker = new PatientWorker(RUN_QUEUE, processJob, settings, patience);
   worker.on('failed', (job, error) => {
     if (stop.signal.aborted) return;
     const sentence = job?.deferredFailure
@@ -58,7 +62,7 @@ export function createRunWorker(options: {
       : 'a step of a run failed; it is tried again';
     logger.warn({ jobId: job?.id, reason: error.message }, sentence);
   });
-  logErrors(worker, (reason) => logger.warn({ reason }, 'run worker error'));
+  logErrors(worker, (reason) => logger.warn({ reason }, 'run worker error'), isPassingRefusal);
 
   async function processJob(job: Job, token = ''): Promise<null> {
     if (job.name === DUE_JOB) {
@@ -87,6 +91,7 @@ export function createRunWorker(options: {
     },
     async close() {
       stop.abort();
+      patience.end();
       await worker.close(connection.status !== 'ready');
     },
   };
