@@ -4,7 +4,7 @@ import { CategorizerError } from '../../domain/errors.ts';
 import { type Database, violatedBy } from './connection.ts';
 import { writeChanges } from './erp-writer.ts';
 import { createRunRegistry, runLocked } from './run-registry.ts';
-import { beginWrite, readRun, tooShort, writeInTransaction } from './slice-writes.ts';
+import { readRun, tooShort, writeInTransaction, writeRows } from './slice-writes.ts';
 
 /**
  * What is still to be restored of a slice ($2): what was not changed since by another run, or by the ERP. What a person
@@ -104,16 +104,17 @@ export function createCategoryReverts(
     revert(runId, slice, part) {
       return writeInTransaction(database, async (client) => {
         // Whoever reverts it too waits, and finds this slice done.
-        const run = await readRun(client, runId, IS_REVERTING, 'NO KEY UPDATE');
-        await beginWrite(client, run, part);
-        const { rowCount } = await client.query(FIND_REVERTS, [runId, slice, part?.productIds ?? null]);
-        if (!rowCount) return;
-        const { outcome } = await writeChanges(client, run.settings, { changes: rowCount, slice });
-        if (outcome === 'short') throw tooShort();
-        await client.query(REMEMBER_REVERTS, [runId, slice]);
-        await client.query(RESTORE_CATEGORIES, [runId]);
-        await client.query(REMEMBER_UNWRITTEN, [runId, slice]);
-        await client.query(SET_CHANGED);
+        const { settings } = await readRun(client, runId, IS_REVERTING, 'NO KEY UPDATE');
+        await writeRows(database, client, { settings, part }, async () => {
+          const { rowCount } = await client.query(FIND_REVERTS, [runId, slice, part?.productIds ?? null]);
+          if (!rowCount) return;
+          const { outcome } = await writeChanges(client, settings, { changes: rowCount, slice });
+          if (outcome === 'short') throw tooShort();
+          await client.query(REMEMBER_REVERTS, [runId, slice]);
+          await client.query(RESTORE_CATEGORIES, [runId]);
+          await client.query(REMEMBER_UNWRITTEN, [runId, slice]);
+          await client.query(SET_CHANGED);
+        });
       });
     },
 

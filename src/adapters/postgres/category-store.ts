@@ -4,7 +4,7 @@ import type { Database } from './connection.ts';
 import { prepareStatement } from './erp-statement.ts';
 import { writeChanges } from './erp-writer.ts';
 import { checkOwnColumn } from './own-column.ts';
-import { beginWrite, readRun, tooShort, writeInTransaction } from './slice-writes.ts';
+import { readRun, tooShort, writeInTransaction, writeRows } from './slice-writes.ts';
 
 /** What of the slice ($1) is open and belongs to the part ($2: product ids, or null for all). */
 const PART = `s.slice = $1 AND NOT s.settled AND ($2::text[] IS NULL OR s.product_id = ANY ($2))`;
@@ -178,8 +178,7 @@ export function createCategoryStore(database: Database): CategoryStore {
 
     apply(runId, slice, part) {
       return writeInTransaction(database, async (client) => {
-        const run = await readRun(client, runId, IS_APPLYING, 'SHARE');
-        const { settings, modelId } = run;
+        const { settings, modelId } = await readRun(client, runId, IS_APPLYING, 'SHARE');
         // Whoever applies it too waits, and finds done what is done.
         const mine = await client.query(
           `SELECT FROM categorizer.slices
@@ -187,31 +186,32 @@ export function createCategoryStore(database: Database): CategoryStore {
           [runId, slice],
         );
         if (mine.rowCount === 0) return;
-        await beginWrite(client, run, part);
-        const which = [slice, part?.productIds ?? null];
-        // First what waits for nobody but people's decisions: rows of the ERP are held as short as can be.
-        await client.query(REMEMBER_INPUTS, which);
-        await client.query(ASK_FOR_REVIEWS, [...which, runId, modelId]);
-        await client.query(CLOSE_REVIEWS, which);
-        const changes = (await client.query(FIND_CHANGES, [...which, runId])).rowCount ?? 0;
-        const written = changes > 0 ? await writeChanges(client, settings, { changes, slice }) : undefined;
-        if (written?.outcome === 'short') throw tooShort();
-        if (changes > 0) await client.query(REMEMBER_CHANGES, [slice, runId, modelId]);
-        await client.query(SET_CATEGORIES, [...which, runId, modelId]);
-        const unwritten = await client.query<{ any: boolean }>(
-          'SELECT EXISTS (SELECT FROM categorizer_unwritten) AS any',
-        );
-        if (unwritten.rows[0].any) {
-          await client.query(REMEMBER_UNWRITTEN, [slice, runId]);
-          await client.query(SET_UNWRITTEN, [slice]);
-          await client.query(OVERRULE_DECISIONS, [slice]);
-        }
-        if (part?.productIds) await client.query(SETTLE, which);
-        await client.query(
-          `UPDATE categorizer.slices SET excess_rows = excess_rows + $3, applied_at = CASE WHEN $4 THEN now() END
+        await writeRows(database, client, { settings, part }, async () => {
+          const which = [slice, part?.productIds ?? null];
+          // First what waits for nobody but people's decisions: rows of the ERP are held as short as can be.
+          await client.query(REMEMBER_INPUTS, which);
+          await client.query(ASK_FOR_REVIEWS, [...which, runId, modelId]);
+          await client.query(CLOSE_REVIEWS, which);
+          const changes = (await client.query(FIND_CHANGES, [...which, runId])).rowCount ?? 0;
+          const written = changes > 0 ? await writeChanges(client, settings, { changes, slice }) : undefined;
+          if (written?.outcome === 'short') throw tooShort();
+          if (changes > 0) await client.query(REMEMBER_CHANGES, [slice, runId, modelId]);
+          await client.query(SET_CATEGORIES, [...which, runId, modelId]);
+          const unwritten = await client.query<{ any: boolean }>(
+            'SELECT EXISTS (SELECT FROM categorizer_unwritten) AS any',
+          );
+          if (unwritten.rows[0].any) {
+            await client.query(REMEMBER_UNWRITTEN, [slice, runId]);
+            await client.query(SET_UNWRITTEN, [slice]);
+            await client.query(OVERRULE_DECISIONS, [slice]);
+          }
+          if (part?.productIds) await client.query(SETTLE, which);
+          await client.query(
+            `UPDATE categorizer.slices SET excess_rows = excess_rows + $3, applied_at = CASE WHEN $4 THEN now() END
            WHERE run_id = $1 AND number = $2`,
-          [runId, slice, written?.excessRows ?? 0, part?.productIds === undefined],
-        );
+            [runId, slice, written?.excessRows ?? 0, part?.productIds === undefined],
+          );
+        });
       });
     },
 

@@ -5,6 +5,7 @@ import { CategorizerError } from '../../domain/errors.ts';
 import { DEFAULT_LOCK_TIMEOUT_MS, type RunSettings } from '../../domain/run.ts';
 import type { Client, Database } from './connection.ts';
 import { createFindings } from './erp-writer.ts';
+import { CANCELLED, withLockTimeout } from './lock-watch.ts';
 
 export interface RunRow {
   readonly settings: RunSettings;
@@ -48,17 +49,22 @@ export function tooShort(): Error {
   return new ShortWrite();
 }
 
-/** From here on the transaction waits no longer for a lock, and has the tables that a write needs. */
-export async function beginWrite(client: Client, { settings }: RunRow, part: SlicePart | undefined): Promise<void> {
+/** Does what may wait for rows of others: the transaction has the tables that a write needs, and waits only so long. */
+export async function writeRows(
+  database: Database,
+  client: Client,
+  { settings, part }: { readonly settings: RunSettings; readonly part: SlicePart | undefined },
+  work: () => Promise<void>,
+): Promise<void> {
+  await createFindings(client);
   const timeout = settings.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS;
   const ms = part?.hasty ? Math.min(timeout, Math.max(LEAST_TIMEOUT_MS, timeout / 20)) : timeout;
-  await client.query(`SET LOCAL lock_timeout = ${Math.ceil(ms)}`);
-  await createFindings(client);
+  await withLockTimeout(database, client, ms, work);
 }
 
 const LEAST_TIMEOUT_MS = 50;
 /** lock_not_available, and deadlock_detected: smaller steps get past both. */
-const LOCKED = new Set(['55P03', '40P01']);
+const LOCKED = new Set(['55P03', '40P01', CANCELLED]);
 
 function isLocked(error: unknown): boolean {
   const cause = error instanceof CategorizerError ? error.options.cause : undefined;

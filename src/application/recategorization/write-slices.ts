@@ -55,7 +55,7 @@ export async function writeSlices(
   for (const slice of slices) {
     if ((await attempt(slice, { hasty: patience <= 0 })) !== 'written') await divide(slice, await open(slice));
   }
-  for (let round = 0; round < ROUNDS && locked.length > 0; round++) {
+  for (let round = 0; locked.length > 0 && round < (patience > 0 ? ROUNDS : 1); round++) {
     const again = locked;
     locked = [];
     for (const { slice, productIds } of again) {
