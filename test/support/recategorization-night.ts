@@ -124,7 +124,7 @@ export function createNights(database: Database) {
   }
 
   return {
-    ...{ registry, plan, reports, categories, reviews },
+    ...{ registry, plan, reports, categories, reviews, model: FAKE_MODEL },
     ...{ begin, makePlan, stage, apply, prepare, run, offer, current, history },
   };
 }
