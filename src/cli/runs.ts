@@ -106,13 +106,12 @@ function resumeCommand(context: CommandContext): Command {
   )
     .addOption(applySqlOption('a statement in place of what failed'))
     .addHelpText('after', '\nExamples:\n  $ categorizer runs resume nightly-20261125T050000Z')
-    .action((id: string, options: FollowOptions & { applySql?: string }) => {
-      warnOfStatement(options, context);
-      return changeAndFollow(context, id, options, async (app) => {
-        await replaceStatement(app, id, options.applySql);
+    .action((id: string, options: FollowOptions & { applySql?: string }) =>
+      changeAndFollow(context, id, options, async (app) => {
+        await replaceStatement(app, id, options, context);
         return app.runs.resume(id);
-      });
-    });
+      }),
+    );
 }
 
 function rejectCommand(context: CommandContext): Command {
@@ -146,8 +145,7 @@ Examples:
     .action((id: string, options: { applySql?: string; json?: boolean }) =>
       withRecords(context, async (records) => {
         const { categories } = records;
-        warnOfStatement(options, context);
-        await replaceStatement(records, id, options.applySql);
+        await replaceStatement(records, id, options, context);
         const counts = await revertRun(categories, id, context.stop);
         context.print(options.json ? JSON.stringify({ runId: id, ...counts }) : formatRevert(id, counts));
         if (counts.locked || counts.untouched) context.exitWith(EXIT.REJECTS);
@@ -165,11 +163,13 @@ function changing(name: string, description: string): Command {
 async function replaceStatement(
   { registry, categories }: Pick<RunRecords, 'registry' | 'categories'>,
   id: string,
-  applySql: string | undefined,
+  { applySql }: { readonly applySql?: string },
+  context: CommandContext,
 ): Promise<void> {
   if (applySql === undefined) return;
   await findRun(registry, id);
   await categories.checkStatement(applySql);
+  warnOfStatement({ applySql }, context);
   await registry.setApplySql(id, applySql);
 }
 
