@@ -109,7 +109,7 @@ function formatApplied({ counts, settings, applied }: Run): string | undefined {
   const decided = countDecidedMeanwhile(counts, applied);
   const rows: [string, number, string][] = [
     ['written', applied.written, 'have their new category in the ERP'],
-    ['not written', countUnwritten(applied), ''],
+    ...(countUnwritten(applied) > 0 ? [['not written', countUnwritten(applied), ''] as [string, number, string]] : []),
     ...unwrittenReasons(applied).map((reason): [string, number, string] => [
       `  ${reason}`,
       applied[reason],

@@ -33,13 +33,19 @@ interface Write {
 export const OWN_STATEMENT: Write = { code: 'APPLY_SQL_FAILED', name: 'the statement of --apply-sql' };
 
 /** @throws what the write says, in our words where PostgreSQL refused it; a lock or an outage as what it is */
-export async function explainWrite<T>({ code, name }: Write, where: string, run: () => Promise<T>): Promise<T> {
+export async function explainWrite<T>(
+  { code, name }: Write,
+  where: string | undefined,
+  run: () => Promise<T>,
+): Promise<T> {
   try {
     return await run();
   } catch (thrown) {
     const explained = await askDatabase(() => Promise.reject(thrown)).catch((error: unknown) => error);
     if (!(thrown instanceof pg.DatabaseError)) throw explained;
     if (explained instanceof CategorizerError && explained.retryable) throw explained;
-    throw new CategorizerError(code, `${name} failed ${where}: ${sentenceOf(thrown)}`, { cause: thrown });
+    throw new CategorizerError(code, `${name} failed${where === undefined ? '' : ` ${where}`}: ${sentenceOf(thrown)}`, {
+      cause: thrown,
+    });
   }
 }

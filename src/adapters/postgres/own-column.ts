@@ -39,8 +39,12 @@ function writeOf({ table, categoryColumn }: SourceSettings) {
   return { code: 'APPLY_FAILED', name } as const;
 }
 
-/** @param where a place for the sentence, as `on slice 3`. @throws CategorizerError `APPLY_FAILED` */
-export function explainOwnWrite<T>(source: SourceSettings, where: string, run: () => Promise<T>): Promise<T> {
+/** @param where a place for the sentence, as `on slice 3`, if there is one. @throws CategorizerError `APPLY_FAILED` */
+export function explainOwnWrite<T>(
+  source: SourceSettings,
+  where: string | undefined,
+  run: () => Promise<T>,
+): Promise<T> {
   return explainWrite(writeOf(source), where, run);
 }
 
@@ -57,7 +61,7 @@ export async function checkOwnColumn(
   const { column } = await findOwnColumn(client, source);
   await client.query(CREATE_CHANGES);
   // Plans it, and so looks at the rights, without running it.
-  await explainOwnWrite(source, 'as it is', () => client.query(`EXPLAIN ${updateOf(column)}`));
+  await explainOwnWrite(source, undefined, () => client.query(`EXPLAIN ${updateOf(column)}`));
   const { rows } = await client.query<{ type: string }>(
     `SELECT format_type(atttypid, atttypmod) AS type FROM pg_attribute
      WHERE attrelid = to_regclass($1) AND attname = $2 AND attnum > 0 AND NOT attisdropped`,
