@@ -108,7 +108,7 @@ export const UNWRITTEN_REASONS = {
 export type UnwrittenReason = keyof typeof UNWRITTEN_REASONS;
 
 /** A product that was not written. */
-export interface UnwrittenSample {
+interface UnwrittenSample {
   readonly productId: string;
   readonly reason: UnwrittenReason;
   /** The category that the run saw, the one that it was to get, and the one that it has. */

@@ -10,13 +10,7 @@ import { createNights } from '../support/recategorization-night.ts';
 import { runSettings } from '../support/recategorization-settings.ts';
 
 const PAGE = new URL('../../docs/least-privilege-postgresql.md', import.meta.url);
-const ROLES = [
-  'categorizer_owner',
-  'categorizer_runner',
-  'categorizer_applier',
-  'categorizer_viewer',
-  'erp_screen',
-] as const;
+const ROLES = ['nightly_owner', 'nightly_runner', 'nightly_applier', 'nightly_viewer', 'erp_screen'] as const;
 type Role = (typeof ROLES)[number];
 
 const logger = createFakeLogger();
@@ -37,7 +31,7 @@ beforeAll(async () => {
   );
   await query(url, before);
   const urlOf = (role: string) => Object.assign(new URL(url), { username: role }).href;
-  expect(await migrate({ url: urlOf('categorizer_owner'), dryRun: false, logger })).not.toEqual([]);
+  expect(await migrate({ url: urlOf('nightly_owner'), dryRun: false, logger })).not.toEqual([]);
   for (const block of after) await query(url, block);
 
   const open = (role: string) => openDatabase({ url: urlOf(role), logger });
@@ -69,13 +63,13 @@ const CHANGE = `UPDATE erp.products SET features = ARRAY[random(), 1]::real[]`;
 
 describe('the owner of the tables', () => {
   it('has nothing to migrate twice, and reaches nothing of the ERP', async () => {
-    await expectRefused('categorizer_owner', 'SELECT FROM erp.products', 'CREATE SCHEMA other', CHANGE);
+    await expectRefused('nightly_owner', 'SELECT FROM erp.products', 'CREATE SCHEMA other', CHANGE);
   });
 });
 
 describe('who runs recategorizations', () => {
   it('runs and reverts a night that keeps its own record, with reviews and a schedule', async () => {
-    const night = createNights(as.categorizer_runner);
+    const night = createNights(as.nightly_runner);
     await night.run('record', { P1: ['B', 0.9], P2: ['B', 0.1], P3: null }, { source });
     expect(await night.registry.get('record')).toMatchObject({
       state: 'finished_with_rejects',
@@ -89,7 +83,7 @@ describe('who runs recategorizations', () => {
   });
 
   it('is told before anything is done that it may not write to the ERP', async () => {
-    const night = createNights(as.categorizer_runner);
+    const night = createNights(as.nightly_runner);
     const checking = night.categories.checkWrites(runSettings({ source, apply: true }), ['A']);
     await expect(checking).rejects.toMatchObject({
       code: 'APPLY_FAILED',
@@ -99,7 +93,7 @@ describe('who runs recategorizations', () => {
 
   it('changes neither the ERP nor the history, and makes nothing in the schema', async () => {
     await expectRefused(
-      'categorizer_runner',
+      'nightly_runner',
       `UPDATE erp.products SET category = 'X'`,
       'DELETE FROM erp.products',
       'SELECT FROM erp.salaries',
@@ -118,7 +112,7 @@ describe('who runs recategorizations', () => {
 describe('who applies', () => {
   it('writes the category column of the ERP, and reverts it', async () => {
     await as.superuser.query(CHANGE);
-    const night = createNights(as.categorizer_applier);
+    const night = createNights(as.nightly_applier);
     const settings = { source, apply: true } as const;
     await night.categories.checkWrites(runSettings(settings), ['A', 'B']);
     await night.run('applied', { P1: ['B', 0.9], P4: ['B', 0.9] }, settings);
@@ -137,7 +131,7 @@ describe('who applies', () => {
     await as.superuser.query(`ALTER TABLE erp.products ENABLE ROW LEVEL SECURITY`);
     await as.superuser.query(`CREATE POLICY reading ON erp.products FOR SELECT USING (true)`);
     await as.superuser.query(`CREATE POLICY writing ON erp.products FOR UPDATE USING (product_id <> 'P1')`);
-    const night = createNights(as.categorizer_applier);
+    const night = createNights(as.nightly_applier);
     await night.run('policy', { P1: ['B', 0.9], P4: ['B', 0.9] }, { source, apply: true });
     expect(await night.registry.get('policy')).toMatchObject({
       ...{ state: 'finished_with_rejects', applied: { written: 1, untouched: 1, samples: [{ productId: 'P1' }] } },
@@ -147,7 +141,7 @@ describe('who applies', () => {
 
   it('writes no other column, and adds and removes no product', async () => {
     await expectRefused(
-      'categorizer_applier',
+      'nightly_applier',
       CHANGE,
       'DELETE FROM erp.products',
       `INSERT INTO erp.products VALUES ('X')`,
@@ -159,21 +153,21 @@ describe('who applies', () => {
 
 describe('who looks', () => {
   it('sees runs, reports and reviews', async () => {
-    const night = createNights(as.categorizer_viewer);
+    const night = createNights(as.nightly_viewer);
     expect(await night.registry.list({ limit: 9 })).not.toEqual([]);
-    expect(await createRunReports(as.categorizer_viewer).get('applied')).toMatchObject({ matrix: expect.any(Array) });
+    expect(await createRunReports(as.nightly_viewer).get('applied')).toMatchObject({ matrix: expect.any(Array) });
     expect(await night.reviews.list({ decided: false, limit: 9 })).toBeInstanceOf(Array);
     for await (const page of night.reviews.training()) expect(page).toBeInstanceOf(Array);
     expect(await night.reviews.withoutFeatures()).toBe(0);
   });
 
   it('changes nothing, and sees nothing of the ERP', async () => {
-    const night = createNights(as.categorizer_viewer);
+    const night = createNights(as.nightly_viewer);
     await expect(night.reviews.decide('P1', { categoryCode: 'B', decidedBy: 'x' })).rejects.toThrow(
       'permission denied',
     );
     await expect(night.begin('viewer')).rejects.toThrow('permission denied');
-    await expectRefused('categorizer_viewer', 'SELECT FROM erp.products', `UPDATE categorizer.runs SET name = 'x'`);
+    await expectRefused('nightly_viewer', 'SELECT FROM erp.products', `UPDATE categorizer.runs SET name = 'x'`);
   });
 });
 
