@@ -116,6 +116,14 @@ describe('a statement whose rows say nothing', () => {
     },
   );
 
+  it('is counted by its rows where the column shows nothing of it, as of a view that is refreshed later', async () => {
+    await night.offer(['P1', 'P2', 'P3', 'P4'], { category: 'A' });
+    await sql('CREATE MATERIALIZED VIEW erp.shown AS SELECT * FROM erp.products');
+    const applySql = `${UPDATE} AND p.product_id <> 'P3'`;
+    await applyAfter('SELECT 1', { source: { ...TABLE, table: 'erp.shown' }, applySql });
+    expect(await appliedOf()).toMatchObject({ written: 3, untouched: 1, samples: [{ productId: 'P3' }] });
+  });
+
   it('is believed where it puts the changes somewhere else, for the ERP to write them later', async () => {
     await sql('CREATE TABLE erp.inbox (product_id text, category text)');
     const applySql = 'INSERT INTO erp.inbox SELECT product_id, category_code FROM categorizer_changes';

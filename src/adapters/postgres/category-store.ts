@@ -49,14 +49,16 @@ const REMEMBER_UNWRITTEN = `
   JOIN categorizer.staged s ON s.slice = $1 AND s.product_id = u.product_id
   LEFT JOIN categorizer.product_categories p ON p.product_id = u.product_id`;
 
-/** A category that stays as it is keeps the run that set it. */
+/** What was written is a change, whatever was decided since. A category that stays as it is keeps the run that set it. */
 const SET_CATEGORIES = `
   INSERT INTO categorizer.product_categories AS p
     (product_id, category_code, confidence, model_id, run_id, changed_at, input_hash)
   SELECT s.product_id, s.category_code, s.confidence, CASE WHEN s.decided_by IS NULL THEN $4::integer END,
     CASE WHEN s.category_code IS DISTINCT FROM s.current_category THEN $3 END,
     CASE WHEN s.category_code IS DISTINCT FROM s.current_category THEN now() END, s.input_hash
-  FROM categorizer.staged s WHERE ${PART} AND s.review_features IS NULL AND ${STANDS} AND ${IS_WRITTEN}
+  FROM categorizer.staged s WHERE ${PART} AND s.review_features IS NULL AND ${IS_WRITTEN}
+    AND (s.product_id IN (SELECT product_id FROM categorizer_changes)
+      OR s.category_code IS NOT DISTINCT FROM s.current_category AND ${STANDS})
   ON CONFLICT (product_id) DO UPDATE SET
     category_code = excluded.category_code, confidence = excluded.confidence, model_id = excluded.model_id,
     input_hash = excluded.input_hash,

@@ -21,6 +21,7 @@ export interface Written {
 }
 
 const WRITTEN: Written = { outcome: 'written', excessRows: 0 };
+const SHORT: Written = { outcome: 'short', excessRows: 0 };
 
 export async function createFindings(client: Client): Promise<void> {
   await client.query(CREATE_FINDINGS);
@@ -47,11 +48,13 @@ export async function writeChanges(
   const short = touched !== undefined && touched < changes;
   if (table) {
     await readColumn(client, table, 'categorizer_after', 'categorizer_changes');
+    // What it touched is not this column, as of a view that is refreshed later: only the number of rows tells.
+    if (short && touched > 0 && changes > 1 && !(await isWrittenAnywhere(client))) return SHORT;
     await client.query(compareSql({ knowsBefore: true }), [short]);
     return WRITTEN;
   }
   if (short) {
-    if (changes > 1) return { outcome: 'short', excessRows: 0 };
+    if (changes > 1) return SHORT;
     await client.query(`INSERT INTO categorizer_unwritten SELECT product_id, 'untouched' FROM categorizer_changes`);
     if (column) await findReasons(client, column);
     return WRITTEN;
@@ -105,6 +108,14 @@ async function readColumn(
       FROM ${of} c JOIN ${relationOf(source)} s ON ${isRowOf('c.product_id')}`),
   );
   await client.query('RELEASE categorizer_read');
+}
+
+async function isWrittenAnywhere(client: Client): Promise<boolean> {
+  const { rowCount } = await client.query(`
+    SELECT FROM categorizer_changes c JOIN categorizer_after a ON a.product_id = c.product_id
+    JOIN categorizer_before b ON b.product_id = c.product_id
+    WHERE a.category IS NOT DISTINCT FROM c.category_code AND b.category IS DISTINCT FROM c.category_code LIMIT 1`);
+  return rowCount === 1;
 }
 
 /** For what is known to be unwritten: why, and what the ERP has. */
