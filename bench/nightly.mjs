@@ -19,8 +19,7 @@ const NIGHT = [
   ...['recategorize', '--source-table', 'erp.products', '--feature-columns', 'vector', '--category-column', 'category'],
   // Half of these products are nothing that the model knows: no night of this benchmark is to be held back for them.
   ...['--review-below', '0', '--max-change-ratio', '1'],
-  '--apply-sql',
-  'UPDATE erp.products p SET category = c.category_code FROM categorizer_changes c WHERE p.product_id = c.product_id',
+  '--apply',
 ];
 
 const MAKE_TEMPLATE = `

@@ -11,8 +11,7 @@ const PRODUCTS = 100_000;
 const CHANGED_SHARE = 0.02;
 const RUN_OPTIONS = [
   ...['--source-table', 'erp.products', '--category-column', 'category', '--feature-columns', 'vector'],
-  '--apply-sql',
-  'UPDATE erp.products p SET category = c.category_code FROM categorizer_changes c WHERE p.product_id = c.product_id',
+  '--apply',
 ];
 
 /** The ERP's table: the vectors of the sample catalogue, each with some noise of its own, many times over. */

@@ -10,7 +10,7 @@ export const EXIT = {
   DONE: 0,
   FAILED: 1,
   USAGE: 2,
-  /** Done, but some products were rejected. */
+  /** Done, but some products were rejected, or could not be written. */
   REJECTS: 3,
   /** A run is not applied before a person has approved it. */
   AWAITING_APPROVAL: 4,

@@ -13,6 +13,7 @@ import {
   type RunSettingsOptions,
   toRunSettings,
   typedRunSettings,
+  warnOfStatement,
 } from './run-settings.ts';
 import { withRuns } from './runs-context.ts';
 
@@ -34,12 +35,14 @@ export function recategorizeCommand(context: CommandContext): Command {
       `${RUN_SETTINGS_HELP}
 
 Killed at any moment, the run goes on in a scheduler, or with: categorizer runs resume <id>
-Exit code 3: done, but some products were rejected. Exit code 4: waits for approval (runs approve, runs reject).
+Exit code 3: done, but some products were rejected, or could not be written. Exit code 4: waits for approval (runs approve, runs reject).
 
 Examples:
   $ categorizer recategorize --source-table erp.products --category-column category --dry-run
+  $ categorizer recategorize --source-table erp.products --category-column category --apply
   $ categorizer recategorize --source-sql 'SELECT id AS product_id, vector AS features FROM items WHERE active' \\
-      --apply-sql 'UPDATE items SET category = c.category_code FROM categorizer_changes c WHERE id = c.product_id'
+      --apply-sql 'UPDATE items i SET category = c.category_code FROM categorizer_changes c
+        WHERE i.id = c.product_id AND i.category IS NOT DISTINCT FROM c.previous_category_code'
   $ categorizer recategorize --schedule nightly`,
     )
     .action((options: Options, self: Command) => {
@@ -58,6 +61,7 @@ function recategorize(options: Options, context: CommandContext): Promise<void> 
     async (app) => {
       const run = await begin(app, options);
       context.note(`run ${run.id} begun`);
+      warnOfStatement(run.settings, context);
       await followRun(app, run.id, options, context, () => composeLocalWorker(context.config()));
     },
     !options.detach,

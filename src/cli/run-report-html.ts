@@ -1,7 +1,14 @@
 /** The report of a run as one HTML page that needs nothing else: no script, no font, no picture from elsewhere. */
 import type { Run, RunReport } from '../application/recategorization/ports.ts';
 import { ERROR_CODES, REJECT_CODES } from '../domain/errors.ts';
-import type { RunSettings } from '../domain/run.ts';
+import {
+  type AppliedCounts,
+  countUnwritten,
+  DEFAULT_LOCK_TIMEOUT_MS,
+  type RunSettings,
+  UNWRITTEN_REASONS,
+  writesToErp,
+} from '../domain/run.ts';
 import { renderCounts, renderHistogram, renderMatrix, wholeCounts } from './run-report-charts.ts';
 import {
   categoryName,
@@ -14,7 +21,7 @@ import {
   STYLE,
   tableHead,
 } from './run-report-style.ts';
-import { timeOf } from './run-text.ts';
+import { countDecidedMeanwhile, DECIDED_MEANWHILE, EXCESS_ROWS, timeOf, unwrittenReasons } from './run-text.ts';
 
 export interface RunReportPage {
   readonly run: Run;
@@ -45,6 +52,7 @@ ${[renderFailure(run), renderHolds(run)].filter(Boolean).join('\n')}
 ${renderFacts(run)}
 </header>
 ${section('What becomes of the products', renderCounts(run, previous))}
+${run.applied ? section('What was written', renderApplied(run, run.applied)) : ''}
 ${section('From which category to which', renderMatrix(report.matrix))}
 ${section('Changes, the largest first', renderChanges(report))}
 ${section('How sure the model is', renderHistogram(report.confidence, run.settings.reviewBelow))}
@@ -73,7 +81,7 @@ function headline({ state, settings, failure, revertStartedAt, revertedAt }: Run
     awaiting_approval: 'Held back: it waits for approval',
     applying: 'It is being applied',
     finished: 'Applied',
-    finished_with_rejects: 'Applied; some products were rejected',
+    finished_with_rejects: 'Applied; some products were rejected or not written',
     cancelled: 'Cancelled: nothing was applied',
     failed: failure?.state === 'applying' ? 'Failed: a part may be applied' : 'Failed: nothing was applied',
   };
@@ -88,6 +96,10 @@ function summary(run: Run): string {
   const share = `${formatNumber(changed)} of ${formatNumber(products)} products (${formatShare(changed, products)})`;
   const first = added === 0 ? '' : `, and ${formatNumber(added)} their first`;
   const done = !run.settings.dryRun && (run.state === 'finished' || run.state === 'finished_with_rejects');
+  const unwritten = run.applied ? countUnwritten(run.applied) : 0;
+  if (run.applied && unwritten > 0) {
+    return `${share} were to get another category${first}. ${formatNumber(run.applied.written)} were written, and ${formatNumber(unwritten)} were not: see what was written.`;
+  }
   const get = run.state === 'applying' ? 'get' : 'would get';
   return `${share} ${done ? 'got' : get} another category${first}.`;
 }
@@ -175,6 +187,33 @@ function renderReviews({ counts, settings }: Run, { reviewSamples }: RunReport):
 ${renderTable('Products to review', `${tableHead(['product', 'now', 'proposed'], ['confidence'])}<tbody>${rows.join('\n')}</tbody>`)}`;
 }
 
+function renderApplied({ counts, settings }: Run, applied: AppliedCounts): string {
+  const unwritten = countUnwritten(applied);
+  const decided = counts ? countDecidedMeanwhile(counts, applied) : 0;
+  const place = writesToErp(settings) ? 'in the ERP' : 'in the record of this program; nothing is written to the ERP';
+  const sentences = [
+    `<p>${formatNumber(applied.written)} products have their new category ${place}.</p>`,
+    ...(decided > 0 ? [`<p>${formatNumber(decided)}: ${DECIDED_MEANWHILE}.</p>`] : []),
+    ...(applied.excessRows > 0 ? [`<p>${formatNumber(applied.excessRows)} rows were ${e(EXCESS_ROWS)}.</p>`] : []),
+  ];
+  if (unwritten === 0) return sentences.join('\n');
+  const totals = unwrittenReasons(applied).map(
+    (reason) =>
+      `<tr><td>${reason}</td><td>${UNWRITTEN_REASONS[reason]}</td>${cell(formatNumber(applied[reason]))}</tr>`,
+  );
+  const samples = applied.samples.map(
+    ({ productId, reason, seen, wanted, found }) =>
+      `<tr><td><code>${e(productId)}</code></td><td>${categoryName(seen)}</td><td>${categoryName(wanted)}</td>
+<td>${reason === 'gone' ? '<i>(gone)</i>' : categoryName(found)}</td><td>${reason}</td></tr>`,
+  );
+  const byReason = `${tableHead(['not written', 'why'], ['products'])}<tbody>${totals.join('\n')}</tbody>`;
+  const head = tableHead(['product', 'the run saw', 'was to be', 'the ERP has', 'why'], []);
+  return `${sentences.join('\n')}
+${renderTable('Products that were not written', byReason)}
+<p>Some of them:</p>
+${renderTable('Some of the products that were not written', `${head}<tbody>${samples.join('\n')}</tbody>`)}`;
+}
+
 function renderRejects({ rejectedByCode, rejectSamples }: RunReport): string {
   const codes = Object.entries(rejectedByCode);
   if (codes.length === 0) return '<p>No product was rejected.</p>';
@@ -195,7 +234,8 @@ ${renderTable('Some of the rejected products', some)}`;
 }
 
 function renderSettings(settings: RunSettings): string {
-  const { source, maxChangeRatio, maxRejectRatio, minProducts, reviewBelow, full, dryRun, applySql } = settings;
+  const { source, maxChangeRatio, maxRejectRatio, minProducts, reviewBelow, full, dryRun, apply, applySql } = settings;
+  const lockTimeout = (settings.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS) / 1000;
   const from = source.table === undefined ? `<pre>${e(source.sql ?? '')}</pre>` : `<code>${e(source.table)}</code>`;
   return renderFields({
     source: from,
@@ -205,6 +245,11 @@ function renderSettings(settings: RunSettings): string {
     'held back': `when more than ${formatRatio(maxChangeRatio)} change, more than ${formatRatio(maxRejectRatio)} are rejected, or the source
 has fewer than ${formatNumber(minProducts)} products`,
     'to review': `below a confidence of ${reviewBelow}`,
+    ...(apply && {
+      'written to the ERP': `column <code>${e(source.categoryColumn ?? '')}</code>, where it has the category that the run
+saw (<code>--apply</code>)`,
+    }),
+    'rows of others': `waited for ${lockTimeout} s`,
     "the ERP's statement": applySql === undefined ? 'none' : `<pre>${e(applySql)}</pre>`,
   });
 }

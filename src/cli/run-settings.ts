@@ -1,8 +1,12 @@
 /** What decides what a recategorization does: the options of `recategorize` and of `schedule set`. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { maxChunkProducts } from '../contract/index.ts';
-import type { RunSettings } from '../domain/run.ts';
-import { integerOption, ratioOption } from './context.ts';
+import { DEFAULT_LOCK_TIMEOUT_MS, type RunSettings, warningOf } from '../domain/run.ts';
+import { type CommandContext, integerOption, ratioOption } from './context.ts';
+
+/** Seconds; what takes longer is no wait for a lock. */
+const LEAST_LOCK_TIMEOUT = 0.1;
+const LONGEST_LOCK_TIMEOUT = 600;
 
 export interface RunSettingsOptions {
   sourceSql?: string;
@@ -15,7 +19,9 @@ export interface RunSettingsOptions {
   maxRejectRatio: number;
   minProducts: number;
   reviewBelow: number;
+  apply?: boolean;
   applySql?: string;
+  lockTimeout: number;
   sliceSize: number;
   maxPending: number;
 }
@@ -32,7 +38,7 @@ export function addRunSettingsOptions(command: Command): Command {
     )
     .option(
       '--category-column <name>',
-      'column of the present category; without --apply-sql it counts only for products that no run has categorized yet',
+      'column of the present category; without --apply or --apply-sql it counts only for products that no run has categorized yet',
     )
     .option('--full', 'categorize every product, also those whose input is the same as last time')
     .option('--max-change-ratio <ratio>', 'wait for approval when a larger share would change', ratioOption, 0.1)
@@ -44,10 +50,20 @@ export function addRunSettingsOptions(command: Command): Command {
       1,
     )
     .option('--review-below <confidence>', 'ask a person about products below it, and leave them', ratioOption, 0.7)
+    .option(
+      '--apply',
+      'write the categories to --category-column of --source-table, except where somebody changed one in the meantime',
+    )
     .addOption(
       applySqlOption(
-        "a statement of the ERP's own for each slice, in its transaction; it reads the table categorizer_changes",
+        "instead of --apply: a statement of the ERP's own for each slice, in its transaction; it reads the table categorizer_changes",
       ),
+    )
+    .option(
+      '--lock-timeout <seconds>',
+      'wait this long for rows that others hold, then go on in smaller steps without them',
+      secondsOption,
+      DEFAULT_LOCK_TIMEOUT_MS / 1000,
     )
     .option('--slice-size <products>', 'products in a job, and in a transaction', integerOption(1, 10_000), 8192)
     .option(
@@ -64,9 +80,11 @@ export function applySqlOption(description: string): Option {
 
 export const RUN_SETTINGS_HELP = `
 The source gives a product id, a feature vector (an array of numbers, or a column for each) and, where it has one, the
-present category. A statement of --apply-sql finds the changes of its slice in the table
+present category. With --apply the program writes that column itself: only where it still has the category that the run
+saw, so that what somebody changed in the meantime stays, and is reported. A statement of --apply-sql finds the changes of
+its slice in the table
   categorizer_changes (product_id, category_code, previous_category_code, confidence, run_id, action)
-where action is 'apply', or 'revert' with the former category (null: none).`;
+where action is 'apply', or 'revert' with the former category (null: none). It must compare with previous_category_code.`;
 
 /** The options of these that were typed. */
 export function typedRunSettings(command: Command): string[] {
@@ -77,10 +95,24 @@ export function typedRunSettings(command: Command): string[] {
 }
 
 /** What the options alone show, before anything is opened. */
-export function checkSource({ sourceSql, sourceTable }: RunSettingsOptions, command: Command): void {
+export function checkSource(options: RunSettingsOptions, command: Command): void {
+  const { sourceSql, sourceTable, categoryColumn, apply, applySql } = options;
   if ((sourceSql === undefined) === (sourceTable === undefined)) {
     command.error('error: say where the products are: --source-sql or --source-table');
   }
+  if (!apply) return;
+  if (applySql !== undefined) {
+    command.error('error: --apply writes the column itself, --apply-sql with a statement: say one of them');
+  }
+  if (sourceTable === undefined || categoryColumn === undefined) {
+    command.error('error: --apply needs to know what to write: --source-table and --category-column');
+  }
+}
+
+/** Says once what may go wrong with a statement, as soon as it is given. */
+export function warnOfStatement(settings: { readonly applySql?: string }, context: Pick<CommandContext, 'note'>): void {
+  const warning = warningOf(settings);
+  if (warning !== undefined) context.note(`warning: ${warning}`);
 }
 
 /** @param width numbers in a feature vector */
@@ -94,10 +126,18 @@ export function toRunSettings(options: RunSettingsOptions, width: number, dryRun
     maxRejectRatio: options.maxRejectRatio,
     minProducts: options.minProducts,
     reviewBelow: options.reviewBelow,
+    ...(options.apply && { apply: true }),
     applySql: options.applySql,
+    lockTimeoutMs: options.lockTimeout * 1000,
     sliceSize: Math.min(sliceSize, maxChunkProducts(width)),
     maxPendingMiB: options.maxPending,
   };
+}
+
+function secondsOption(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= LEAST_LOCK_TIMEOUT && value <= LONGEST_LOCK_TIMEOUT) return value;
+  throw new InvalidArgumentError(`expected seconds from ${LEAST_LOCK_TIMEOUT} to ${LONGEST_LOCK_TIMEOUT}.`);
 }
 
 /** A semicolon at its end would end the query that it becomes part of. */

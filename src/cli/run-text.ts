@@ -1,6 +1,14 @@
 /** Runs and their reports, for a terminal. */
-import type { Run, RunReport } from '../application/recategorization/ports.ts';
-import { changedRatio, type RunCounts } from '../domain/run.ts';
+import type { RevertCounts, Run, RunReport } from '../application/recategorization/ports.ts';
+import {
+  type AppliedCounts,
+  changedRatio,
+  countUnwritten,
+  type RunCounts,
+  UNWRITTEN_REASONS,
+  type UnwrittenReason,
+  writesToErp,
+} from '../domain/run.ts';
 import { formatCounts, formatFields, formatTable } from './context.ts';
 
 /** Pairs of categories that are shown; all of them are in the HTML report. */
@@ -37,16 +45,17 @@ export function formatRun(run: Run, report: RunReport | undefined, previous: Run
   const parts = [
     fields,
     formatRunCounts(run, previous),
+    formatApplied(run),
     rejected && `rejected by code: ${rejected}`,
     report && report.matrix.length > 0 && formatMatrix(report),
   ];
   return parts.filter(Boolean).join('\n\n');
 }
 
-function describeState({ state, settings, revertedAt, revertStartedAt }: Run): string {
+function describeState({ state, settings, revertedAt, revertStartedAt, lockedSince }: Run): string {
   const words = [state, ...(settings.dryRun ? ['dry run'] : [])];
   if (revertedAt) words.push('reverted');
-  else if (revertStartedAt) words.push('being reverted');
+  else if (revertStartedAt) words.push(lockedSince ? 'being reverted' : 'reverted in part');
   return words.join(', ');
 }
 
@@ -65,6 +74,20 @@ const MEANINGS: Record<keyof RunCounts, string> = {
   decided: 'of the changed and added, what people decided',
 };
 
+export const DECIDED_MEANWHILE = 'people decided meanwhile: their word is applied in the next run';
+export const EXCESS_ROWS =
+  'touched by the statement beyond the changes; with --category-column it can be seen what they are';
+
+/** Those that occur. */
+export function unwrittenReasons(applied: AppliedCounts): UnwrittenReason[] {
+  return (Object.keys(UNWRITTEN_REASONS) as UnwrittenReason[]).filter((reason) => applied[reason] > 0);
+}
+
+/** What a decision held back between plan and apply: neither written nor refused. */
+export function countDecidedMeanwhile({ changed, added }: RunCounts, applied: AppliedCounts): number {
+  return Math.max(0, changed + added - applied.written - countUnwritten(applied));
+}
+
 /** Beside the run before it, where there is one. */
 function formatRunCounts({ id, counts }: Run, previous: Run | undefined): string | undefined {
   if (counts?.changed === undefined) return undefined;
@@ -78,6 +101,38 @@ function formatRunCounts({ id, counts }: Run, previous: Run | undefined): string
   const share = ` (${(100 * changedRatio(counts)).toFixed(2)} % of the catalogue)`;
   const explained = lines.map((line, i) => `${line}  ${MEANINGS[names[i]]}${names[i] === 'changed' ? share : ''}`);
   return [head, ...explained].join('\n');
+}
+
+/** What became of the changes, where they were to be written. */
+function formatApplied({ counts, settings, applied }: Run): string | undefined {
+  if (!applied || !counts || !(writesToErp(settings) || countUnwritten(applied) > 0)) return undefined;
+  const decided = countDecidedMeanwhile(counts, applied);
+  const rows: [string, number, string][] = [
+    ['written', applied.written, 'have their new category in the ERP'],
+    ...(countUnwritten(applied) > 0 ? [['not written', countUnwritten(applied), ''] as [string, number, string]] : []),
+    ...unwrittenReasons(applied).map((reason): [string, number, string] => [
+      `  ${reason}`,
+      applied[reason],
+      UNWRITTEN_REASONS[reason],
+    ]),
+    ...(decided > 0 ? [['decided', decided, DECIDED_MEANWHILE] as [string, number, string]] : []),
+    ...(applied.excessRows > 0 ? [['more rows', applied.excessRows, EXCESS_ROWS] as [string, number, string]] : []),
+  ];
+  const lines = formatTable(
+    rows.map(([name, products]) => [name, `${products}`]),
+    1,
+  ).split('\n');
+  return lines.map((line, i) => `${line}  ${rows[i][2]}`.trimEnd()).join('\n');
+}
+
+export function formatRevert(id: string, { restored, kept, locked = 0, untouched = 0 }: RevertCounts): string {
+  return formatFields({
+    run: id,
+    restored,
+    'left as they are': `${kept}: changed since, or decided by people`,
+    ...(locked > 0 && { locked: `${locked}: others hold their rows; categorizer runs revert ${id} tries them again` }),
+    ...(untouched > 0 && { 'not written': `${untouched}: a trigger, a policy or the statement left their rows alone` }),
+  });
 }
 
 function formatMatrix({ matrix }: RunReport): string {

@@ -10,8 +10,8 @@ import { type CommandContext, EXIT, formatFields, integerOption } from './contex
 import { addFollowOptions, exitCodeOf, type FollowOptions, followRun } from './follow-run.ts';
 import { findPrevious } from './previous-run.ts';
 import { renderRunReport } from './run-report-html.ts';
-import { applySqlOption } from './run-settings.ts';
-import { formatRun, formatRuns } from './run-text.ts';
+import { applySqlOption, warnOfStatement } from './run-settings.ts';
+import { formatRevert, formatRun, formatRuns } from './run-text.ts';
 import { withRecords, withRuns } from './runs-context.ts';
 
 export function runsCommand(context: CommandContext): Command {
@@ -54,7 +54,7 @@ function showCommand(context: CommandContext): Command {
     .addHelpText(
       'after',
       `
-Exit code as that of recategorize: 0 finished, 3 with rejects, 4 waits for approval, 1 failed or cancelled; 0 while it works.
+Exit code as that of recategorize: 0 finished, 3 with rejects or products that could not be written, 4 waits for approval, 1 failed or cancelled; 0 while it works.
 
 Examples:
   $ categorizer runs show nightly-20261125T050000Z
@@ -104,11 +104,11 @@ function resumeCommand(context: CommandContext): Command {
   return addFollowOptions(
     new Command('resume').description('go on with a run that failed, or whose process was lost').argument('<id>'),
   )
-    .addOption(applySqlOption('in place of the statement that failed'))
+    .addOption(applySqlOption('a statement in place of what failed'))
     .addHelpText('after', '\nExamples:\n  $ categorizer runs resume nightly-20261125T050000Z')
     .action((id: string, options: FollowOptions & { applySql?: string }) =>
       changeAndFollow(context, id, options, async (app) => {
-        await replaceStatement(app, id, options.applySql);
+        await replaceStatement(app, id, options, context);
         return app.runs.resume(id);
       }),
     );
@@ -130,13 +130,14 @@ function revertCommand(context: CommandContext): Command {
   return new Command('revert')
     .description('restore what a run changed, except what changed since')
     .argument('<id>')
-    .addOption(applySqlOption('in place of the statement that failed'))
+    .addOption(applySqlOption('a statement in place of what failed'))
     .option('--json', 'print the summary as JSON')
     .addHelpText(
       'after',
       `
 Decisions of people stay. What is restored stays so until the product or the model changes (or a run with --full), as its
-input was categorized. The statement of --apply-sql is run with the action 'revert'. Killed, the same command goes on.
+input was categorized. What the run wrote is written back in the same way, --apply by comparing with what the run wrote,
+--apply-sql with the action 'revert'. Killed, the same command goes on. Exit code 3: some could not be written.
 
 Examples:
   $ categorizer runs revert nightly-20261125T050000Z`,
@@ -144,13 +145,10 @@ Examples:
     .action((id: string, options: { applySql?: string; json?: boolean }) =>
       withRecords(context, async (records) => {
         const { categories } = records;
-        await replaceStatement(records, id, options.applySql);
-        const { restored, kept } = await revertRun(categories, id, context.stop);
-        context.print(
-          options.json
-            ? JSON.stringify({ runId: id, restored, kept })
-            : formatFields({ run: id, restored, 'left as they are': `${kept}: changed since, or decided by people` }),
-        );
+        await replaceStatement(records, id, options, context);
+        const counts = await revertRun(categories, id, context.stop);
+        context.print(options.json ? JSON.stringify({ runId: id, ...counts }) : formatRevert(id, counts));
+        if (counts.locked || counts.untouched) context.exitWith(EXIT.REJECTS);
       }),
     );
 }
@@ -165,11 +163,13 @@ function changing(name: string, description: string): Command {
 async function replaceStatement(
   { registry, categories }: Pick<RunRecords, 'registry' | 'categories'>,
   id: string,
-  applySql: string | undefined,
+  { applySql }: { readonly applySql?: string },
+  context: CommandContext,
 ): Promise<void> {
   if (applySql === undefined) return;
   await findRun(registry, id);
   await categories.checkStatement(applySql);
+  warnOfStatement({ applySql }, context);
   await registry.setApplySql(id, applySql);
 }
 

@@ -9,6 +9,7 @@ import {
   RUN_SETTINGS_HELP,
   type RunSettingsOptions,
   toRunSettings,
+  warnOfStatement,
 } from './run-settings.ts';
 import { timeOf } from './run-text.ts';
 import { withRuns } from './runs-context.ts';
@@ -53,7 +54,7 @@ the clocks leaves out comes at the change, and one that comes twice counts the f
 
 Examples:
   $ categorizer schedule set nightly --cron "0 2 * * *" --tz America/Sao_Paulo \\
-      --source-table erp.products --category-column category`,
+      --source-table erp.products --category-column category --apply`,
     )
     .action((name: string, options: SetOptions, self: Command) => {
       checkSource(options, self);
@@ -63,6 +64,7 @@ Examples:
         if (problem !== undefined) self.error(`error: --cron ${JSON.stringify(cron)} --tz ${timeZone}: ${problem}`);
         const settings = toRunSettings(options, (await app.readModel()).width, false);
         await app.schedules.set({ name, cron, timeZone, missed, settings });
+        warnOfStatement(settings, context);
         await app.syncSchedules();
         const times = app.calendar.next(cron, timeZone, new Date(), SHOWN_TIMES);
         context.print(

@@ -46,7 +46,10 @@ export const ERROR_CODES = {
   DATABASE_UNAVAILABLE: 'PostgreSQL does not answer, or ended what was under way.',
   DATABASE_REFUSED: 'PostgreSQL answered a statement with an error: no permission, bad SQL, no such database.',
   DATABASE_NOT_MIGRATED: 'The tables of this program are missing or older than this version.',
-  SOURCE_INVALID: 'The source of a recategorization has not the columns that its settings name.',
+  SOURCE_INVALID:
+    'The source of a recategorization cannot be read as its settings say, lacks a column, or tries to write.',
+  APPLY_FAILED:
+    'The category column of the ERP (--apply) cannot be written, or cannot hold the categories of the model.',
   APPLY_SQL_FAILED: "The ERP's own statement (--apply-sql) failed.",
   UNKNOWN_CATEGORY: 'A person decided on a category that the model does not know.',
   MODEL_MISMATCH: 'The workers run another model than the one that the run was planned for.',

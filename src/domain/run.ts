@@ -51,11 +51,32 @@ export interface RunSettings extends Guards {
   readonly dryRun: boolean;
   /** A confidence, 0 to 1: what is below it is shown to a person and not applied. */
   readonly reviewBelow: number;
+  /** The program writes the category column of the source's table itself, where it still has the category that the run saw. */
+  readonly apply?: boolean;
   /** A statement of the ERP's own, run in the transaction of each slice. */
   readonly applySql?: string;
+  /** How long the write of a slice waits for a row that somebody else holds; of older runs `DEFAULT_LOCK_TIMEOUT_MS`. */
+  readonly lockTimeoutMs?: number;
   /** Products in a chunk, and in a transaction. */
   readonly sliceSize: number;
   readonly maxPendingMiB: number;
+}
+
+export const DEFAULT_LOCK_TIMEOUT_MS = 5000;
+
+/** Whether a run writes to the ERP; else it only keeps its own record. */
+export function writesToErp({ apply, applySql }: Pick<RunSettings, 'apply' | 'applySql'>): boolean {
+  return apply === true || applySql !== undefined;
+}
+
+/** A sentence for who gives a statement that cannot see whether somebody else changed a product meanwhile. */
+export function warningOf({ applySql }: Pick<RunSettings, 'applySql'>): string | undefined {
+  const statement = applySql?.replaceAll(/--.*|\/\*([^*]|\*(?!\/))*\*\//g, '');
+  if (statement === undefined || /previous_category_code/i.test(statement)) return undefined;
+  return (
+    'the statement of --apply-sql does not mention previous_category_code: it may overwrite what somebody changed in the ' +
+    'meantime; compare with it, or let the program write the column (--apply)'
+  );
 }
 
 /** What became of the products of a run. All but `products` and `decided` add up to `products`. */
@@ -74,6 +95,39 @@ export interface RunCounts {
   readonly rejected: number;
   /** Those of `changed` and `added` that a person decided. */
   readonly decided: number;
+}
+
+/** Why a change was not written, though nobody decided so here. */
+export const UNWRITTEN_REASONS = {
+  changed: 'the ERP changed the category meanwhile: its change stays',
+  gone: 'deleted or renumbered in the ERP meanwhile',
+  locked: 'the row was locked for too long: the next run looks at the product again',
+  untouched: 'the write did not touch the row (a trigger, a policy or the statement itself): the next run tries again',
+} as const;
+
+export type UnwrittenReason = keyof typeof UNWRITTEN_REASONS;
+
+/** A product that was not written. */
+interface UnwrittenSample {
+  readonly productId: string;
+  readonly reason: UnwrittenReason;
+  /** The category that the run saw, the one that it was to get, and the one that it has. */
+  readonly seen: string | null;
+  readonly wanted: string | null;
+  readonly found: string | null;
+}
+
+/** What became of the changes of a run when they were written. */
+export interface AppliedCounts extends Readonly<Record<UnwrittenReason, number>> {
+  readonly written: number;
+  /** Rows that the ERP's own statement touched beyond the changes. */
+  readonly excessRows: number;
+  readonly samples: readonly UnwrittenSample[];
+}
+
+/** Products whose change was not written, for whatever reason. */
+export function countUnwritten(applied: AppliedCounts): number {
+  return (Object.keys(UNWRITTEN_REASONS) as UnwrittenReason[]).reduce((sum, reason) => sum + applied[reason], 0);
 }
 
 /** A guard that holds a run back. */

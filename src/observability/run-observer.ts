@@ -7,11 +7,11 @@ export function createRunObserver(sinks: { readonly metrics: RunMetrics; readonl
   const { metrics, logger } = sinks;
   return {
     skipped: metrics.schedules.skipped,
-    ended({ id: runId, state, counts, holds, failure }) {
+    ended({ id: runId, state, counts, applied, holds, failure }) {
       if (state === 'failed') logger.error({ runId, ...failure }, 'run failed');
       else if (state === 'awaiting_approval') logger.warn({ runId, holds, counts }, 'run waits for approval');
-      else if (state === 'finished_with_rejects') logger.warn({ runId, counts }, 'run finished, with rejects');
-      else logger.info({ runId, state, counts }, 'run is over');
+      else if (state === 'finished_with_rejects') logger.warn({ runId, counts, applied }, 'run finished, with rejects');
+      else logger.info({ runId, state, counts, applied }, 'run is over');
     },
   };
 }

@@ -16,6 +16,22 @@ it.concurrent.each([
     `${ANYWHERE} --feature-columns f9..f0`,
     /--feature-columns.*a range like f0\.\.f15/,
   ],
+  [
+    'a column to write and no table of it',
+    `recategorize --source-sql x --apply`,
+    /--apply needs .* --source-table and --category-column/,
+  ],
+  [
+    'a column to write that is not named',
+    `${ANYWHERE} --apply`,
+    /--apply needs .* --source-table and --category-column/,
+  ],
+  [
+    'a column to write and a statement',
+    `schedule set n --cron * --tz UTC --source-table t --category-column c --apply --apply-sql x`,
+    /--apply writes the column itself, --apply-sql with a statement: say one of them/,
+  ],
+  ['a lock timeout that is none', `${ANYWHERE} --lock-timeout 0`, /--lock-timeout.*expected seconds from 0\.1 to 600/],
   ['an empty statement', `${ANYWHERE} --apply-sql ;`, /--apply-sql.*expected a statement/],
   ['no run', 'runs show', /missing required argument 'id'/],
   [

@@ -1,6 +1,6 @@
 import { expect, inject, onTestFinished } from 'vitest';
 import { openQueues, type Queues } from './cli-queues.ts';
-import { DATABASE_PASSWORD, type Erp, WRITE_BACK } from './nightly-erp.ts';
+import { DATABASE_PASSWORD, type Erp, SOURCE, WRITE_BACK } from './nightly-erp.ts';
 import { type CliResult, type Environment, runCli } from './processes.ts';
 import { uniquePrefix } from './products.ts';
 
@@ -64,7 +64,8 @@ export function openNightly(erp: Erp, options: { readonly redisUrl?: string } = 
 /** A night that a template is made of. @param more options besides */
 export async function runNight(erp: Erp, runId: string, ...more: readonly string[]): Promise<CliResult> {
   const env = { REDIS_URL: inject('redisUrl'), QUEUE_PREFIX: uniquePrefix(), ...erp.env };
-  const result = await runCli(['recategorize', '--run', runId, ...WRITE_BACK, '--local', ...more], { env });
+  const how = more.includes('--apply') ? SOURCE : WRITE_BACK;
+  const result = await runCli(['recategorize', '--run', runId, ...how, '--local', ...more], { env });
   if (result.stdout === '') throw new Error(`${runId} ended with ${result.code}: ${result.stderr}`);
   return result;
 }

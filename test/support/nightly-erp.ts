@@ -10,9 +10,11 @@ export const DATABASE_PASSWORD = 'the-secret-of-the-erp';
 
 /** The options that say where the products are. */
 export const SOURCE = ['--source-table', 'erp.products', '--category-column', 'category'];
-const UPDATE_SQL =
-  'UPDATE erp.products p SET category = c.category_code FROM categorizer_changes c WHERE p.product_id = c.product_id';
-/** Writes the categories to the ERP's table besides. */
+const UPDATE_SQL = `UPDATE erp.products p SET category = c.category_code FROM categorizer_changes c
+  WHERE p.product_id = c.product_id AND p.category IS NOT DISTINCT FROM c.previous_category_code`;
+/** Has the program write the ERP's column itself. */
+export const APPLY = [...SOURCE, '--apply'];
+/** Writes the categories to the ERP's table with a statement. */
 export const WRITE_BACK = [...SOURCE, '--apply-sql', UPDATE_SQL];
 
 export interface Erp {

@@ -51,6 +51,7 @@ export function useRecategorizationDatabase() {
 
   return {
     database: () => database,
+    url: () => databaseUrl,
     /** Connections of another process. */
     open,
     sql<T>(text: string, ...values: unknown[]): Promise<T[]> {

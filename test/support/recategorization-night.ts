@@ -5,12 +5,14 @@ import { createReviews } from '../../src/adapters/postgres/reviews.ts';
 import { createRunPlan } from '../../src/adapters/postgres/run-plan.ts';
 import { createRunRegistry } from '../../src/adapters/postgres/run-registry.ts';
 import { createRunReports } from '../../src/adapters/postgres/run-reports.ts';
+import { applyRun } from '../../src/application/recategorization/apply-run.ts';
 import { planRun } from '../../src/application/recategorization/plan-run.ts';
 import type { PlannedSlice, StagedSlice } from '../../src/application/recategorization/ports.ts';
 import { type ModelInfo, NO_CATEGORY } from '../../src/domain/category.ts';
 import { unpackIds } from '../../src/domain/packed-products.ts';
 import type { Reject } from '../../src/domain/product.ts';
 import type { RunCounts, RunSettings } from '../../src/domain/run.ts';
+import { createFakeLogger } from './fake-observers.ts';
 import { FAKE_MODEL } from './fake-predictor.ts';
 import { runSettings } from './recategorization-settings.ts';
 
@@ -76,7 +78,7 @@ export function createNights(database: Database) {
 
   async function apply(id: string): Promise<void> {
     await registry.change(id, ['running', 'awaiting_approval'], 'applying');
-    for (const number of await categories.unapplied(id)) await categories.apply(id, number);
+    await applyRun({ categories, logger: createFakeLogger() }, id, new AbortController().signal);
   }
 
   /** All up to the report: what is left is to apply it. */
@@ -122,7 +124,7 @@ export function createNights(database: Database) {
   }
 
   return {
-    ...{ registry, plan, reports, categories, reviews },
+    ...{ registry, plan, reports, categories, reviews, model: FAKE_MODEL },
     ...{ begin, makePlan, stage, apply, prepare, run, offer, current, history },
   };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Run, RunReport } from '../../src/application/recategorization/ports.ts';
 import { renderRunReport } from '../../src/cli/run-report-html.ts';
-import type { RunCounts } from '../../src/domain/run.ts';
+import type { AppliedCounts, RunCounts } from '../../src/domain/run.ts';
 import { runSettings } from '../support/recategorization-settings.ts';
 
 type Matrix = RunReport['matrix'];
@@ -24,6 +24,8 @@ const NOTHING: RunReport = {
   rejectSamples: [],
   reviewSamples: [],
 };
+
+const WRITTEN: AppliedCounts = { written: 0, changed: 0, gone: 0, locked: 0, untouched: 0, excessRows: 0, samples: [] };
 
 function runOf(changes: Partial<Run> = {}): Run {
   return {
@@ -94,6 +96,11 @@ function hostile(state: 'failed' | 'awaiting_approval'): { page: string; texts: 
     decidedBy: evil(),
     model: { version: evil(), sha256: evil(12), categories: [] },
     settings: runSettings({ source, applySql: evil() }),
+    applied: {
+      ...WRITTEN,
+      changed: 1,
+      samples: [{ productId: evil(), reason: 'changed', seen: evil(), wanted: evil(), found: evil() }],
+    },
   };
   return { page: render(run, report, runOf({ id: evil() })), texts };
 }
@@ -378,6 +385,45 @@ describe('products that are not applied', () => {
   });
 });
 
+describe('what was written', () => {
+  const counts = { ...NO_COUNTS, products: 100, changed: 10, added: 2 };
+  const settings = runSettings({ apply: true });
+  const written = (applied: Partial<AppliedCounts>) =>
+    render({ counts, settings, applied: { ...WRITTEN, ...applied } });
+
+  it('is told in one sentence where all of it was', () => {
+    const page = written({ written: 12 });
+    expect(textOf(section(page, 'What was written'))).toContain('12 products have their new category in the ERP.');
+    expect(textOf(page)).toContain('10 of 100 products (10.00 %) got another category, and 2 their first.');
+  });
+
+  it('is not claimed of what was not, and says why, with some of the products', () => {
+    const samples = [
+      { productId: 'P1', reason: 'changed', seen: 'A', wanted: 'B', found: 'ANA' },
+      { productId: 'P2', reason: 'gone', seen: 'A', wanted: 'B', found: null },
+    ] as const;
+    const page = written({ written: 8, changed: 1, gone: 1, locked: 1, samples });
+    expect(textOf(page)).toContain('were to get another category, and 2 their first. 8 were written, and 3 were not');
+    expect(tableOf(page, 'What was written').slice(1)).toEqual([
+      ['changed', expect.stringContaining('its change stays'), '1'],
+      ['gone', expect.stringContaining('deleted or renumbered'), '1'],
+      ['locked', expect.stringContaining('the next run looks at the product again'), '1'],
+    ]);
+    const text = textOf(section(page, 'What was written'));
+    expect(text).toContain('1: people decided meanwhile');
+    expect(text).toMatch(/P1 A B ANA changed.* P2 A B \(gone\) gone/);
+  });
+
+  it('counts rows that nobody can explain', () => {
+    const text = textOf(section(written({ written: 12, excessRows: 3 }), 'What was written'));
+    expect(text).toContain('3 rows were touched by the statement beyond the changes');
+  });
+
+  it('is no part of a run that has not ended', () => {
+    expect(section(render({ counts, settings, state: 'awaiting_approval' }), 'What was written')).toBe('');
+  });
+});
+
 describe('the settings', () => {
   it.each([
     { title: 'a table', settings: {}, says: 'source erp.products' },
@@ -393,6 +439,13 @@ describe('the settings', () => {
       says: 'when more than 7 % change, more than 0.5 % are rejected, or the source has fewer than 90,000 products',
     },
     { title: 'the bound of reviews', settings: { reviewBelow: 0.65 }, says: 'below a confidence of 0.65' },
+    {
+      title: 'a column that the program writes',
+      settings: { apply: true, source: { ...runSettings().source, categoryColumn: 'kind' } },
+      says: 'written to the ERP column kind , where it has the category that the run saw ( --apply )',
+    },
+    { title: 'how long it waits', settings: { lockTimeoutMs: 1500 }, says: 'rows of others waited for 1.5 s' },
+    { title: 'how long an older run waits', settings: {}, says: 'rows of others waited for 5 s' },
     { title: 'no statement', settings: {}, says: "the ERP's statement none" },
     {
       title: 'a statement',

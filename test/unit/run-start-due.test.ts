@@ -26,7 +26,9 @@ function runIn(id: string, state: RunState): Run {
   return { id, name, state, stateSince: DUE, settings, model, createdAt: DUE };
 }
 
-function setUp(options: { readonly missed?: Schedule['missed']; readonly lateBy?: number } = {}) {
+function setUp(
+  options: { readonly missed?: Schedule['missed']; readonly lateBy?: number; readonly applySql?: string } = {},
+) {
   const runs = new Map<string, Run>();
   const started: unknown[] = [];
   const ensured: string[] = [];
@@ -36,7 +38,10 @@ function setUp(options: { readonly missed?: Schedule['missed']; readonly lateBy?
   const startDue = createStartDueRun({
     schedules: {
       list: async () => [],
-      get: async (name) => (name === 'nightly' ? { ...NIGHTLY, missed: options.missed ?? 'catch-up' } : undefined),
+      async get(name) {
+        const settings = { ...NIGHTLY.settings, applySql: options.applySql };
+        return name === 'nightly' ? { ...NIGHTLY, settings, missed: options.missed ?? 'catch-up' } : undefined;
+      },
       set: async () => undefined,
       remove: async () => false,
     },
@@ -83,6 +88,25 @@ describe('a schedule that is due', () => {
       { id: 'nightly-20261125T050000Z', name: 'nightly', settings: NIGHTLY.settings, model: FAKE_MODEL },
     ]);
   });
+
+  it.each([
+    { title: 'does not compare', applySql: 'UPDATE p SET c = 1', warnings: 1 },
+    {
+      title: 'compares in a comment only',
+      applySql: '/* previous_category_code */ SELECT write() -- Previous_Category_Code',
+      warnings: 1,
+    },
+    { title: 'compares', applySql: 'UPDATE p SET c = 1 WHERE c = PREVIOUS_CATEGORY_CODE', warnings: 0 },
+    { title: 'is not there', applySql: undefined, warnings: 0 },
+  ])(
+    'warns once of a statement that may overwrite the changes of others: it $title',
+    async ({ applySql, warnings }) => {
+      const { startDue, logger } = setUp({ applySql });
+      await startDue('nightly', DUE);
+      const said = logger.lines.filter(({ message }) => message.includes('does not mention previous_category_code'));
+      expect(said.map(({ level }) => level)).toEqual(Array(warnings).fill('warn'));
+    },
+  );
 
   it('begins one run though it is told twice', async () => {
     const { startDue, started, skipped } = setUp();

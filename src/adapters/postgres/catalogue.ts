@@ -1,4 +1,3 @@
-import pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import type {
   Catalogue,
@@ -13,7 +12,8 @@ import { checkProductId } from '../../domain/product.ts';
 import type { SourceSettings } from '../../domain/run.ts';
 import type { Client } from './connection.ts';
 import { type CopyRow, readCopy, readFloats, textOf } from './copy-reader.ts';
-import { quoteIdentifier, quoteTable } from './identifiers.ts';
+import { quoteIdentifier } from './identifiers.ts';
+import { columnOf, describeQuery, explainSource, readSource, relationOf } from './source.ts';
 
 const LINE_FEED = 0x0a;
 /** More say that the id column is hardly the right one; and they are held in memory. */
@@ -22,10 +22,10 @@ const FLOAT4_ARRAY_OID = 1021;
 const FLOAT4_OID = 700;
 
 /** The columns of the query that `read` copies. */
-const [ID, FEATURES, CURRENT, HASH, DECIDED, DECIDED_BY, LACKS_FEATURES] = [0, 1, 2, 3, 4, 5, 6];
-const COLUMNS = 7;
+const [ID, FEATURES, CURRENT, HASH, DECIDED, DECIDED_BY, LACKS_FEATURES, OVERRULED] = [0, 1, 2, 3, 4, 5, 6, 7];
+const COLUMNS = 8;
 
-/** @param client within a transaction that sees one moment (REPEATABLE READ) */
+/** @param client within a transaction that sees one moment and can write nothing (REPEATABLE READ READ ONLY) */
 export function createCatalogue(client: Client): Catalogue {
   return {
     async *read(source, { width, pageRows, recordCounts }) {
@@ -35,13 +35,17 @@ export function createCatalogue(client: Client): Catalogue {
       const duplicates = await findDuplicates(client, source);
       const stream = client.query(copyTo(`COPY (${query}) TO STDOUT (FORMAT binary)`));
       let page = createPage(width, pageRows, duplicates);
-      for await (const next of readCopy(stream, COLUMNS)) {
-        for (let row = next(); row; row = next()) {
-          page.add(row);
-          if (page.rows < pageRows) continue;
-          yield page.done();
-          page = createPage(width, pageRows, duplicates);
+      try {
+        for await (const next of readCopy(stream, COLUMNS)) {
+          for (let row = next(); row; row = next()) {
+            page.add(row);
+            if (page.rows < pageRows) continue;
+            yield page.done();
+            page = createPage(width, pageRows, duplicates);
+          }
         }
+      } catch (error) {
+        throw explainSource(source, error);
       }
       yield page.done();
     },
@@ -54,23 +58,11 @@ interface SourceColumns {
   readonly category: string | undefined;
 }
 
-function relationOf({ sql, table }: SourceSettings): string {
-  // On a line of its own: a comment at the end of the query must not swallow it.
-  return table === undefined ? `(${sql}\n)` : quoteTable(table);
-}
-
 /** @throws CategorizerError `SOURCE_INVALID` */
 async function findColumns(client: Client, source: SourceSettings): Promise<SourceColumns> {
   const { idColumn, featureColumns, categoryColumn } = source;
   const fields = await describeQuery(client, source, `SELECT s.* FROM ${relationOf(source)} s`);
-  const typeOf = (name: string): number => {
-    const type = fields.get(name);
-    if (type !== undefined) return type;
-    throw new CategorizerError(
-      'SOURCE_INVALID',
-      `the source has no column ${JSON.stringify(name)}; it has ${[...fields.keys()].map((column) => JSON.stringify(column)).join(', ')} (see --id-column, --feature-columns, --category-column)`,
-    );
-  };
+  const typeOf = (name: string): number => columnOf(fields, name);
   typeOf(idColumn);
   if (categoryColumn !== undefined) typeOf(categoryColumn);
   const types = featureColumns.map(typeOf);
@@ -83,24 +75,11 @@ async function findColumns(client: Client, source: SourceSettings): Promise<Sour
   return { features, category: categoryColumn };
 }
 
-/** The columns of a query on the source, and their types, without its rows. @throws CategorizerError `SOURCE_INVALID` */
-async function describeQuery(client: Client, source: SourceSettings, query: string): Promise<Map<string, number>> {
-  try {
-    const { fields } = await client.query(`${query} LIMIT 0`);
-    return new Map(fields.map(({ name, dataTypeID }) => [name, dataTypeID]));
-  } catch (cause) {
-    if (!(cause instanceof pg.DatabaseError) || !/^(42|22|0A)/.test(cause.code ?? '')) throw cause;
-    const what = source.table === undefined ? '--source-sql' : '--source-table';
-    throw new CategorizerError('SOURCE_INVALID', `the source (${what}) cannot be read: ${cause.message}`, { cause });
-  }
-}
-
 async function findDuplicates(client: Client, source: SourceSettings): Promise<ReadonlySet<string>> {
   const id = `s.${quoteIdentifier(source.idColumn)}::text`;
-  const { rows } = await client.query<{ id: string }>(
-    `SELECT ${id} AS id FROM ${relationOf(source)} s WHERE ${id} IS NOT NULL
-     GROUP BY ${id} HAVING count(*) > 1 LIMIT ${MAX_DUPLICATES + 1}`,
-  );
+  const query = `SELECT ${id} AS id FROM ${relationOf(source)} s WHERE ${id} IS NOT NULL
+    GROUP BY ${id} HAVING count(*) > 1 LIMIT ${MAX_DUPLICATES + 1}`;
+  const { rows } = await readSource(source, () => client.query<{ id: string }>(query));
   if (rows.length <= MAX_DUPLICATES) return new Set(rows.map((row) => row.id));
   const message = `more than ${MAX_DUPLICATES} product ids stand more than once in the source: is ${source.idColumn} the id (--id-column)?`;
   throw new CategorizerError('TOO_MANY_DUPLICATES', message);
@@ -113,7 +92,8 @@ function catalogueQuery(source: SourceSettings, columns: SourceColumns, recordCo
   const current = category === undefined || recordCounts ? `coalesce(c.category_code, ${own})` : own;
   return `
     SELECT ${id}, ${features}, ${current}, c.input_hash, r.decided_category, r.decided_by,
-      nullif(r.features IS NULL, false)
+      nullif(r.features IS NULL, false),
+      nullif(r.overruled_at IS NOT NULL AND r.overruled_category IS NOT DISTINCT FROM ${current}, false)
     FROM ${relationOf(source)} s
     LEFT JOIN categorizer.product_categories c ON c.product_id = ${id}
     LEFT JOIN categorizer.reviews r ON r.product_id = ${id} AND r.decided_category IS NOT NULL`;
@@ -184,7 +164,9 @@ function createPage(width: number, capacity: number, duplicates: ReadonlySet<str
       const categoryCode = textOf(row, DECIDED);
       if (categoryCode !== null) {
         const decidedBy = textOf(row, DECIDED_BY) ?? '';
-        decisions.set(accepted, { categoryCode, decidedBy, lacksFeatures: lengths[LACKS_FEATURES] > 0 });
+        const lacksFeatures = lengths[LACKS_FEATURES] > 0;
+        const overruled = lengths[OVERRULED] > 0;
+        decisions.set(accepted, { categoryCode, decidedBy, lacksFeatures, ...(overruled && { overruled }) });
       }
       accepted++;
     },

@@ -23,7 +23,9 @@ export async function migrate(options: {
 }): Promise<readonly string[]> {
   const { url, dryRun, logger } = options;
   const database = openDatabase({ url, logger });
-  const missing = await findMissing(database).finally(database.close);
+  const [missing, schemaExists] = await Promise.all([findMissing(database), hasSchema(database)]).finally(
+    database.close,
+  );
   // With nothing to do it needs no right to make a schema, and every start of a container may ask for it.
   if (dryRun || missing.length === 0) return missing;
   const applied = await askDatabase(() =>
@@ -32,9 +34,10 @@ export async function migrate(options: {
       dir: DIRECTORY,
       direction: 'up',
       schema: SCHEMA,
-      createSchema: true,
+      // Where somebody made it for the owner of the tables, that role needs no right to make schemas.
+      createSchema: !schemaExists,
       migrationsSchema: SCHEMA,
-      createMigrationsSchema: true,
+      createMigrationsSchema: !schemaExists,
       migrationsTable: TABLE,
       singleTransaction: true,
       advisoryLockMode: 'wait',
@@ -56,6 +59,13 @@ export async function checkMigrated(database: Database): Promise<void> {
   if (missing.length === 0) return;
   const message = `the database lacks ${missing.join(', ')} of this program's tables: run categorizer db migrate`;
   throw new CategorizerError('DATABASE_NOT_MIGRATED', message);
+}
+
+async function hasSchema(database: Database): Promise<boolean> {
+  const [{ exists }] = await database.query<{ exists: boolean }>('SELECT to_regnamespace($1) IS NOT NULL AS exists', [
+    SCHEMA,
+  ]);
+  return exists;
 }
 
 /** Migrations of this version that were not applied, in their order. */

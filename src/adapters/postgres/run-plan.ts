@@ -37,7 +37,8 @@ export function createRunPlan(database: Database): RunPlan {
         await client.query('TRUNCATE categorizer.slices, categorizer.staged, categorizer.rejects');
         const counts = await database.transaction(
           (reader) => write(createCatalogue(reader), createSink(client, runId)),
-          'ISOLATION LEVEL REPEATABLE READ',
+          // Whatever functions the source calls: reading it changes nothing.
+          'ISOLATION LEVEL REPEATABLE READ READ ONLY',
         );
         const planned = await client.query(
           `UPDATE categorizer.runs SET state = 'running', state_since = now(), counts = $2

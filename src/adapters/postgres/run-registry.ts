@@ -3,7 +3,7 @@ import { CategorizerError } from '../../domain/errors.ts';
 import { isWorking, type RunState } from '../../domain/run.ts';
 import { type Client, type Database, violatedBy } from './connection.ts';
 
-const COLUMNS = `r.id, r.name, r.state, r.state_since, r.settings, r.created_at, r.locked_since, r.counts, r.holds,
+const COLUMNS = `r.id, r.name, r.state, r.state_since, r.settings, r.created_at, r.locked_since, r.counts, r.applied, r.holds,
   r.decided_by, r.finished_at, r.revert_started_at, r.reverted_at, r.failed_in, r.error_code, r.error_message,
   m.version AS model_version, m.sha256 AS model_sha256, m.categories AS model_categories`;
 const FROM = 'FROM categorizer.runs r JOIN categorizer.models m ON m.id = r.model_id';
@@ -18,6 +18,7 @@ interface RunRow {
   readonly created_at: Date;
   readonly locked_since: Date | null;
   readonly counts: Run['counts'] | null;
+  readonly applied: Run['applied'] | null;
   readonly holds: Run['holds'] | null;
   readonly decided_by: string | null;
   readonly finished_at: Date | null;
@@ -103,7 +104,8 @@ export function createRunRegistry(database: Database): RunRegistry {
 
     async setApplySql(id, applySql) {
       await database.query(
-        `UPDATE categorizer.runs SET settings = settings || jsonb_build_object('applySql', $2::text) WHERE id = $1`,
+        `UPDATE categorizer.runs SET settings = (settings - 'apply') || jsonb_build_object('applySql', $2::text)
+         WHERE id = $1`,
         [id, applySql],
       );
     },
@@ -156,6 +158,7 @@ function toRun(row: RunRow): Run {
     createdAt: row.created_at,
     lockedSince: row.locked_since ?? undefined,
     counts: row.counts ?? undefined,
+    applied: row.applied ?? undefined,
     holds: row.holds ?? undefined,
     decidedBy: row.decided_by ?? undefined,
     finishedAt: row.finished_at ?? undefined,

@@ -4,6 +4,7 @@ import { findHolds, isWorking, type WorkingState } from '../../domain/run.ts';
 import { categoryCodes } from '../categorize-products.ts';
 import type { Clock, Logger, ProductQueue } from '../ports.ts';
 import { throwIfStopped } from '../stopping.ts';
+import { applyRun } from './apply-run.ts';
 import { categorizeSlices, discardRun } from './categorize-slices.ts';
 import { planRun } from './plan-run.ts';
 import type {
@@ -53,7 +54,7 @@ export function createAdvanceRun(dependencies: {
     const inputHash = createInputHash(model);
     const { settings } = run;
     // A slip in it should be seen now, and not when the first slice is applied at four in the morning.
-    if (settings.applySql !== undefined) await categories.checkStatement(settings.applySql);
+    await categories.checkWrites(settings, own.categories);
     await plan.create(run.id, (catalogue, sink) => planRun({ catalogue, sink, inputHash }, { settings, model, stop }));
     return 'on';
   }
@@ -73,10 +74,7 @@ export function createAdvanceRun(dependencies: {
   }
 
   async function apply(run: Run, stop: AbortSignal): Promise<'on'> {
-    for (const number of await categories.unapplied(run.id)) {
-      throwIfStopped(stop);
-      await categories.apply(run.id, number);
-    }
+    await applyRun(dependencies, run.id, stop);
     await categories.finish(run.id);
     return 'on';
   }

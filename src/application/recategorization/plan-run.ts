@@ -1,6 +1,6 @@
 import type { ModelInfo } from '../../domain/category.ts';
 import { unpackIds } from '../../domain/packed-products.ts';
-import type { RunSettings } from '../../domain/run.ts';
+import { type RunSettings, writesToErp } from '../../domain/run.ts';
 import { throwIfStopped } from '../stopping.ts';
 import {
   type Catalogue,
@@ -30,7 +30,7 @@ export async function planRun(
   const { width } = model;
   const { source, sliceSize, full } = settings;
   // Where nothing is written to the ERP, its column says nothing of what was decided here.
-  const recordCounts = settings.applySql === undefined;
+  const recordCounts = !writesToErp(settings);
   const known = new Set(model.categories.map(({ code }) => code));
   const slice = createSliceBuilder(sliceSize, width);
   const decided: DecidedProduct[] = [];
@@ -42,13 +42,13 @@ export async function planRun(
     if (page.decisions.size === 0) return [];
     const rejects: CatalogueReject[] = [];
     const ids = unpackIds(page.products.ids, page.products.features.rows);
-    for (const [row, { categoryCode, decidedBy, lacksFeatures }] of page.decisions) {
+    for (const [row, { categoryCode, decidedBy, lacksFeatures, overruled }] of page.decisions) {
       const productId = ids[row];
       if (lacksFeatures) {
         await sink.decidedFeatures(productId, page.products.features.values.subarray(row * width, (row + 1) * width));
       }
       const currentCategory = page.currentCategories[row];
-      if (categoryCode === currentCategory) {
+      if (categoryCode === currentCategory || overruled) {
         skipped++;
       } else if (known.has(categoryCode)) {
         const inputHash = inputHashes.slice(row * INPUT_HASH_BYTES, (row + 1) * INPUT_HASH_BYTES);

@@ -10,7 +10,7 @@ import type { ModelInfo } from '../../domain/category.ts';
 import type { ErrorCode } from '../../domain/errors.ts';
 import type { FeatureMatrix } from '../../domain/features.ts';
 import type { ProductTable } from '../../domain/product.ts';
-import type { Hold, RunCounts, RunSettings, RunState, SourceSettings } from '../../domain/run.ts';
+import type { AppliedCounts, Hold, RunCounts, RunSettings, RunState, SourceSettings } from '../../domain/run.ts';
 import type { CollectedResult } from '../ports.ts';
 
 /** Bytes of an input hash. */
@@ -38,6 +38,8 @@ export interface Run {
   readonly lockedSince?: Date;
   /** Complete from the report on. */
   readonly counts?: RunCounts;
+  /** What became of its changes; from its end on, and not of a dry run. */
+  readonly applied?: AppliedCounts;
   readonly holds?: readonly Hold[];
   /** Who approved, rejected or cancelled it. */
   readonly decidedBy?: string;
@@ -70,7 +72,7 @@ export interface RunRegistry {
    * @throws CategorizerError `RUN_LOCKED` where the new state needs the lock and another run holds it
    */
   change(id: string, from: readonly RunState[], to: RunState, change?: RunChange): Promise<boolean>;
-  /** Puts another statement in the place of the one that failed; what it has done stays done. */
+  /** Puts a statement in the place of what failed, be it another or the program's own; what it has done stays done. */
   setApplySql(id: string, applySql: string): Promise<void>;
 }
 
@@ -98,6 +100,8 @@ interface Decision {
 export interface FoundDecision extends Decision {
   /** The vector that goes with it as training data is not known yet. */
   readonly lacksFeatures: boolean;
+  /** The ERP set the present category after it, while it was to be written: it rests. */
+  readonly overruled?: boolean;
 }
 
 export interface CatalogueReject {
@@ -230,30 +234,67 @@ export interface RunReports {
   get(runId: string): Promise<RunReport | undefined>;
 }
 
+/** What of a slice is written in one transaction, and how. */
+export interface SlicePart {
+  /** All that is open where it is not said. */
+  readonly productIds?: readonly string[];
+  /** Waits a twentieth of the lock timeout only: something is locked, and it is to be found out what. */
+  readonly hasty: boolean;
+}
+
+/**
+ * - `written`: it is done and committed; what could not be written is on record
+ * - `locked`: nothing was done, as somebody else held a row for longer than the lock timeout
+ * - `short`: nothing was done, as the ERP's statement touched fewer rows than there are changes; smaller parts show which
+ */
+export type WriteOutcome = 'written' | 'locked' | 'short';
+
 /** The categories of the products, and every change of them. */
 export interface CategoryStore {
   /**
-   * Has the database read the ERP's own statement without running it, as far as that can be done.
+   * Has the database look at what writes to the ERP without running it, as far as that can be done.
    *
-   * @throws CategorizerError `APPLY_SQL_FAILED`
+   * @throws CategorizerError `APPLY_SQL_FAILED`, and `APPLY_FAILED` where the column cannot hold one of the categories
    */
+  checkWrites(settings: RunSettings, categories: readonly string[]): Promise<void>;
+  /** The same of a statement alone. */
   checkStatement(applySql: string): Promise<void>;
   /** Numbers of the slices that are staged and not applied. */
   unapplied(runId: string): Promise<readonly number[]>;
+  /** Products of a slice that are neither applied nor given up. */
+  open(runId: string, sliceNumber: number): Promise<readonly string[]>;
   /**
-   * Applies a staged slice in one transaction, with the ERP's own statement in it. Doing it again changes nothing.
+   * Applies what is open of a staged slice, or a part of it, in one transaction, the ERP's column with it. Doing it again
+   * changes nothing.
    *
-   * @throws CategorizerError `APPLY_SQL_FAILED`
+   * @throws CategorizerError `APPLY_SQL_FAILED`, `APPLY_FAILED`
    */
-  apply(runId: string, sliceNumber: number): Promise<void>;
-  /** Ends a working run: `finished`, or `finished_with_rejects`. What was staged is not needed any more. */
+  apply(runId: string, sliceNumber: number, part?: SlicePart): Promise<WriteOutcome>;
+  /** Records that these could not be written, as they are locked; the next run looks at them again. */
+  giveUp(runId: string, sliceNumber: number, productIds: readonly string[]): Promise<void>;
+  /**
+   * Ends a working run: `finished`, or `finished_with_rejects`, also where something was not written for another reason
+   * than the ERP's own change. What was staged is not needed any more.
+   */
   finish(runId: string): Promise<void>;
   /** Takes the lock for the revert of an ended run. @returns the numbers of its slices that changed something */
   beginRevert(runId: string): Promise<readonly number[]>;
-  /** In one transaction; doing it again changes nothing. */
-  revert(runId: string, sliceNumber: number): Promise<void>;
-  /** Gives the lock free. @returns products that were restored, and products that had changed since or were decided */
-  endRevert(runId: string): Promise<{ readonly restored: number; readonly kept: number }>;
+  /** Products of a slice that are still to be restored. */
+  revertible(runId: string, sliceNumber: number): Promise<readonly string[]>;
+  /** As `apply` does. */
+  revert(runId: string, sliceNumber: number, part?: SlicePart): Promise<WriteOutcome>;
+  /** Gives the lock free. While products are left that are locked, the run can be reverted again. */
+  endRevert(runId: string): Promise<RevertCounts>;
+}
+
+export interface RevertCounts {
+  readonly restored: number;
+  /** Changed since, gone, or decided by people. */
+  readonly kept: number;
+  /** Still to be restored, as somebody else held their rows. */
+  readonly locked?: number;
+  /** The write did not touch them. */
+  readonly untouched?: number;
 }
 
 /** What makes runs go on: a job for each working run, whoever takes it. */

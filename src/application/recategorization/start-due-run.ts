@@ -1,6 +1,6 @@
 import type { ModelInfo } from '../../domain/category.ts';
 import { CategorizerError } from '../../domain/errors.ts';
-import { isWorking } from '../../domain/run.ts';
+import { isWorking, warningOf } from '../../domain/run.ts';
 import type { Logger } from '../ports.ts';
 import type { ManageRuns } from './manage-runs.ts';
 import type { RunObserver, RunQueue, RunRegistry, Schedules } from './ports.ts';
@@ -39,6 +39,8 @@ export function createStartDueRun(dependencies: {
     try {
       await runs.start({ id, name, settings: schedule.settings, model: await readModel() });
       logger.info({ ...fields, runId: id }, 'run begun');
+      const warning = warningOf(schedule.settings);
+      if (warning !== undefined) logger.warn({ ...fields, runId: id }, warning);
     } catch (error) {
       if (!(error instanceof CategorizerError) || error.code !== 'RUN_LOCKED') throw error;
       logger.warn({ ...fields, reason: error.message }, 'a schedule is due and skipped: another run holds the lock');
