@@ -97,6 +97,12 @@ export interface RunCounts {
   readonly decided: number;
 }
 
+/** Products that are in none of the counts, or (below 0) in more than one: 0 unless something was lost on the way. */
+export function unaccountedProducts(counts: RunCounts): number {
+  const { products, skipped, kept, changed, added, review, rejected } = counts;
+  return products - skipped - kept - changed - added - review - rejected;
+}
+
 /** Why a change was not written, though nobody decided so here. */
 export const UNWRITTEN_REASONS = {
   changed: 'the ERP changed the category meanwhile: its change stays',

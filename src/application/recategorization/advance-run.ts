@@ -1,6 +1,6 @@
 import type { ModelInfo } from '../../domain/category.ts';
 import { CategorizerError } from '../../domain/errors.ts';
-import { findHolds, isWorking, type WorkingState } from '../../domain/run.ts';
+import { findHolds, isWorking, unaccountedProducts, type WorkingState } from '../../domain/run.ts';
 import { categoryCodes } from '../categorize-products.ts';
 import type { Clock, Logger, ProductQueue } from '../ports.ts';
 import { throwIfStopped } from '../stopping.ts';
@@ -61,7 +61,13 @@ export function createAdvanceRun(dependencies: {
 
   async function categorize(run: Run, stop: AbortSignal): Promise<'waiting' | 'on'> {
     if ((await categorizeSlices(dependencies, run, stop)) === 'waiting') return 'waiting';
-    const holds = findHolds(await reports.create(run.id), run.settings);
+    const counts = await reports.create(run.id);
+    const unaccounted = unaccountedProducts(counts);
+    if (unaccounted !== 0) {
+      const message = `${counts.products} products were read, and ${counts.products - unaccounted} are accounted for: nothing was applied; start a new run`;
+      throw new CategorizerError('RUN_INCOMPLETE', message);
+    }
+    const holds = findHolds(counts, run.settings);
     if (run.settings.dryRun) {
       await registry.change(run.id, ['running'], 'running', { holds });
       await categories.finish(run.id);
