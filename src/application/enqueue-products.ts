@@ -17,6 +17,8 @@ export interface EnqueueOptions {
   readonly chunkSize: number;
   /** Waits while about so many bytes of products are in Redis and not categorized. */
   readonly maxPendingBytes: number;
+  /** What produced the vectors, where that is known. */
+  readonly space?: string;
   /** Ends the import between two chunks. */
   readonly stop: AbortSignal;
   readonly onProgress?: (progress: EnqueueProgress) => void;
@@ -58,7 +60,7 @@ export async function enqueueProducts(
   options: EnqueueOptions,
 ): Promise<EnqueueSummary> {
   const { source, queue, rejects, clock } = ports;
-  const { runId, chunkSize, maxPendingBytes, stop, onProgress } = options;
+  const { runId, space, chunkSize, maxPendingBytes, stop, onProgress } = options;
   const before = await queue.begin(runId, `${source.fingerprint}-${chunkSize}`);
   if (before.totals) return sentCompletely(runId, before.totals);
 
@@ -96,7 +98,7 @@ export async function enqueueProducts(
     }
     await waitForRoom(products.features.values.byteLength + products.ids.byteLength);
     const sending = queue
-      .enqueue({ number, runId, products })
+      .enqueue({ number, runId, products, space })
       .then(() => {
         sent.jobs++;
         sent.products += rows;

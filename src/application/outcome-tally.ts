@@ -13,6 +13,8 @@ export interface Tally {
   readonly meanConfidence: number | undefined;
   /** Categorized products whose confidence is below the bound: a person should look at them. */
   readonly toReview: number;
+  /** Categorized products far outside of what their model was trained on; undefined where no model knew what that was. */
+  readonly outside?: number;
 }
 
 /** Counts outcomes. @param reviewBelow a confidence, 0 to 1 */
@@ -23,13 +25,15 @@ export function createTally(reviewBelow: number) {
   let rejected = 0;
   let confidenceSum = 0;
   let toReview = 0;
+  let outsideSum: number | undefined;
   return {
     get products(): number {
       return products;
     },
-    add({ rows, categories, categoryIndexes, confidences, rejects }: CategorizedProducts): void {
+    add({ rows, categories, categoryIndexes, confidences, rejects, outside }: CategorizedProducts): void {
       products += rows;
       rejected += rejects.length;
+      if (outside !== undefined) outsideSum = (outsideSum ?? 0) + outside;
       for (const { code } of rejects) increment(rejectedByCode, code);
       const counts = new Uint32Array(categories.length);
       for (let row = 0; row < rows; row++) {
@@ -45,7 +49,16 @@ export function createTally(reviewBelow: number) {
     summary(): Tally {
       const categorized = products - rejected;
       const meanConfidence = categorized > 0 ? confidenceSum / categorized : undefined;
-      return { products, categorized, rejected, byCategory, rejectedByCode, meanConfidence, toReview };
+      return {
+        products,
+        categorized,
+        rejected,
+        byCategory,
+        rejectedByCode,
+        meanConfidence,
+        toReview,
+        outside: outsideSum,
+      };
     },
   };
 }

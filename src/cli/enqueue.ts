@@ -1,15 +1,17 @@
 import { Command } from 'commander';
 import { type EnqueueProgress, type EnqueueSummary, enqueueProducts } from '../application/enqueue-products.ts';
 import type { ProductQueue, ProductSource, RejectSink } from '../application/ports.ts';
-import {
-  composeEnqueue,
-  createRejectFiles,
-  type FileProductSource,
-  readModelWidth,
-  systemClock,
-} from '../composition.ts';
+import { composeEnqueue, createRejectFiles, type FileProductSource, readModel, systemClock } from '../composition.ts';
 import { maxChunkProducts } from '../contract/index.ts';
-import { type CommandContext, EXIT, formatFields, formatTotal, integerOption, runOption } from './context.ts';
+import {
+  type CommandContext,
+  EXIT,
+  formatFields,
+  formatTotal,
+  integerOption,
+  runOption,
+  spaceOption,
+} from './context.ts';
 import { addInputOptions, type InputOptions, openInput } from './input.ts';
 import { createProgress, type Progress } from './progress.ts';
 
@@ -22,6 +24,7 @@ export interface EnqueueOptions extends InputOptions {
 
 interface CommandOptions extends EnqueueOptions {
   width?: number;
+  space?: string;
   dryRun?: boolean;
   json?: boolean;
 }
@@ -33,6 +36,11 @@ export function enqueueCommand(context: CommandContext): Command {
       '--width <numbers>',
       "numbers in a feature vector (default: from the model's manifest)",
       integerOption(1, 100_000),
+    )
+    .addOption(
+      spaceOption(
+        "what produced the vectors (default: from the model's manifest; with --width none, and any model answers)",
+      ),
     )
     .option('--dry-run', 'read and check everything, send and write nothing')
     .option('--json', 'print the summary as JSON')
@@ -71,7 +79,7 @@ export function addEnqueueOptions(command: Command): Command {
 
 async function enqueue(files: string[], options: CommandOptions, context: CommandContext): Promise<void> {
   const config = context.config();
-  const width = options.width ?? (await readModelWidth(config));
+  const { width, space } = options.width === undefined ? await readModel(config) : { width: options.width };
   const source = await openInput(files, options, width, context);
   try {
     const rejects = createRejectFiles({ inputs: source.inputs, base: options.rejects });
@@ -79,7 +87,7 @@ async function enqueue(files: string[], options: CommandOptions, context: Comman
       ? dryRunTarget(source, context)
       : { rejects, ...(await composeEnqueue(config, context.stop)) };
     try {
-      const summary = await sendProducts(source, target, { ...options, width }, context);
+      const summary = await sendProducts(source, target, { space, ...options, width }, context);
       context.print(options.json ? JSON.stringify(summary) : formatFields(describeEnqueue(summary)));
       if (summary.sentBefore.products > 0) context.note(describeSentBefore(summary));
       context.exitWith(summary.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
@@ -95,7 +103,7 @@ async function enqueue(files: string[], options: CommandOptions, context: Comman
 export async function sendProducts(
   source: FileProductSource,
   target: { readonly queue: ProductQueue; readonly rejects: RejectSink },
-  options: EnqueueOptions & { readonly width: number; readonly runId?: string },
+  options: EnqueueOptions & { readonly width: number; readonly space?: string; readonly runId?: string },
   context: Pick<CommandContext, 'stop' | 'note'>,
   bar: Progress = createProgress(),
 ): Promise<EnqueueSummary> {
@@ -105,6 +113,7 @@ export async function sendProducts(
       { source, queue: target.queue, rejects: target.rejects, clock: systemClock },
       {
         runId: runIdOf(source, options),
+        space: options.space,
         chunkSize: Math.min(options.chunkSize, maxChunkProducts(options.width)),
         maxPendingBytes: options.maxPending * 1024 * 1024,
         stop: context.stop,

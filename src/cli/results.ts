@@ -9,6 +9,7 @@ import {
   EXIT,
   formatCounts,
   formatFields,
+  noteOutside,
   outputFormat,
   outputFormatOption,
   ratioOption,
@@ -85,6 +86,7 @@ async function results(options: CommandOptions, context: CommandContext): Promis
         ? JSON.stringify({ runId, out, ...collected })
         : formatFields({ ...(runId !== undefined && { run: runId }), ...describeCollection(collected, options) }),
     );
+    noteOutside(collected, context);
     if (collected.results === 0 && collected.duplicates === 0) context.note('no new results on the queue');
     context.exitWith(isClean(collected) ? EXIT.DONE : EXIT.REJECTS);
   } finally {

@@ -1,12 +1,7 @@
 import { Command } from 'commander';
-import {
-  composeEnqueue,
-  composeLocalWorker,
-  composeQueues,
-  createRejectFiles,
-  readModelWidth,
-} from '../composition.ts';
-import { type CommandContext, EXIT, formatFields } from './context.ts';
+import { composeEnqueue, composeLocalWorker, composeQueues, createRejectFiles, readModel } from '../composition.ts';
+import { isSynthetic, syntheticWarning } from '../domain/category.ts';
+import { type CommandContext, EXIT, formatFields, noteOutside } from './context.ts';
 import {
   addEnqueueOptions,
   describeEnqueue,
@@ -51,7 +46,9 @@ Examples:
 
 async function run(files: string[], options: Options, context: CommandContext): Promise<void> {
   const config = context.config();
-  const width = await readModelWidth(config);
+  const model = await readModel(config);
+  const { width, space } = model;
+  if (isSynthetic(model)) context.note(syntheticWarning(model));
   const closers: (() => Promise<void>)[] = [];
   const using = <T extends { close(): Promise<void> }>(app: T): T => {
     closers.unshift(() => app.close());
@@ -77,9 +74,11 @@ async function run(files: string[], options: Options, context: CommandContext): 
       stop: () => undefined,
     };
     const target = { queue, rejects };
-    const sent = sendProducts(source, target, { ...options, width, run: runId }, both, sendingBar).finally(() => {
-      sending = false;
-    });
+    const sent = sendProducts(source, target, { ...options, width, space, run: runId }, both, sendingBar).finally(
+      () => {
+        sending = false;
+      },
+    );
     const collected = collect(queues, runId, options, both, {
       async more(progress, whenSent) {
         categorized = progress.products;
@@ -103,6 +102,7 @@ async function run(files: string[], options: Options, context: CommandContext): 
         ? JSON.stringify({ import: imported, results: { out: options.out, ...collection } })
         : formatFields({ ...describeEnqueue(imported), ...describeCollection(collection, options) }),
     );
+    noteOutside(collection, context);
     if (imported.sentBefore.products > 0) context.note(describeSentBefore(imported));
     context.exitWith(isClean(collection) && imported.rejected === 0 ? EXIT.DONE : EXIT.REJECTS);
   } finally {

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
 import type { BatchStart, JobObserver, ProductObserver, QueueDepth } from '../application/ports.ts';
 import { type ModelInfo, NO_CATEGORY } from '../domain/category.ts';
+import { describeKind } from '../domain/feature-space.ts';
 import type { PredictionBatch } from '../domain/prediction.ts';
 import { ArrayHistogram } from './array-histogram.ts';
 import { createProcessMetrics, type ProcessMetrics } from './process-metrics.ts';
@@ -40,6 +41,12 @@ export function createMetrics(sources: {
     registers,
   });
   for (const outcome of ['categorized', 'rejected']) products.inc({ outcome }, 0);
+  const outside = new Counter({
+    name: 'categorizer_products_outside_total',
+    help: 'Categorized products that lie far outside of what the model was trained on.',
+    registers,
+  });
+  outside.inc(0);
   const predictions = new Counter({
     name: 'categorizer_predictions_total',
     help: 'Predictions by category.',
@@ -85,6 +92,13 @@ export function createMetrics(sources: {
     registers,
   });
   for (const outcome of ['completed', 'failed', 'retried']) jobsFinished.inc({ queue: inputQueue, outcome }, 0);
+  const jobsReturned = new Counter({
+    name: 'categorizer_jobs_returned_total',
+    help: 'Jobs given back for a worker with another model, by the feature space that they want, or the width.',
+    labelNames: ['queue', 'space'],
+    registers,
+  });
+  const returnedSpace = createBoundedLabel();
   const jobsStalled = new Counter({
     name: 'categorizer_jobs_stalled_total',
     help: 'Jobs taken from a worker that died or froze.',
@@ -135,10 +149,22 @@ export function createMetrics(sources: {
     registers,
   });
 
+  const queueMismatched = new Gauge({
+    name: 'categorizer_queue_mismatched_jobs',
+    help: 'Jobs that were given back and wait for a worker with another model, read at scrape time.',
+    labelNames: ['queue', 'state', 'space'],
+    registers,
+  });
+
   async function readQueues(): Promise<void> {
     const depths = await queueDepths().catch(() => []);
-    for (const gauge of [queueJobs, queueAge, queuePaused, queueWorkers]) gauge.reset();
-    for (const { queue, jobs, oldestWaitingAgeSeconds, paused, workers } of depths) {
+    for (const gauge of [queueJobs, queueAge, queuePaused, queueWorkers, queueMismatched]) gauge.reset();
+    for (const { queue, jobs, oldestWaitingAgeSeconds, paused, workers, mismatched = [] } of depths) {
+      for (const { waiting, delayed, ...kind } of mismatched) {
+        const space = describeKind(kind);
+        queueMismatched.set({ queue, space, state: 'waiting' }, waiting);
+        queueMismatched.set({ queue, space, state: 'delayed' }, delayed);
+      }
       for (const [state, count] of Object.entries(jobs)) queueJobs.set({ queue, state }, count);
       queueAge.set({ queue }, oldestWaitingAgeSeconds);
       queuePaused.set({ queue }, Number(paused));
@@ -152,9 +178,13 @@ export function createMetrics(sources: {
         jobsFinished.inc({ queue, outcome });
         if (outcome === 'completed') jobDuration.observe(seconds);
       },
+      returned: ({ queue, wanted }) => jobsReturned.inc({ queue, space: returnedSpace(describeKind(wanted)) }),
       stalled: () => jobsStalled.inc(),
     },
-    products: { products: (outcome, count) => products.inc({ outcome }, count) },
+    products: {
+      products: (outcome, count) => products.inc({ outcome }, count),
+      outside: (count) => outside.inc(count),
+    },
     http,
     expose,
     batchStarted({ rows, reason, waitSeconds }) {
@@ -180,5 +210,14 @@ export function createMetrics(sources: {
         stop();
       }
     },
+  };
+}
+
+/** Jobs on the queue may name any number of spaces, and each would be a series for ever: the first 20 have their own. */
+function createBoundedLabel(most = 20): (label: string) => string {
+  const known = new Set<string>();
+  return (label) => {
+    if (known.size < most) known.add(label);
+    return known.has(label) ? label : 'others';
   };
 }

@@ -108,6 +108,7 @@ async function exposeWorker(): Promise<string> {
       version: '1',
       sha256: 'ab',
       width: 1,
+      space: 'fake-1',
       categories: [{ code: 'A', name: 'A' }],
       trainingShares: { A: 1 },
     },

@@ -10,6 +10,7 @@ const MODEL = {
   version: '1.2.3',
   sha256: 'ab'.repeat(32),
   width: 2,
+  space: 'fake-2',
   categories: [
     { code: 'A', name: 'Category A' },
     { code: 'B', name: 'Category B' },

@@ -25,6 +25,7 @@ function check({ oldestWaitingAgeSeconds = 0, paused, idleSeconds = 0, ...ports 
     queueDepths: async () => [depthOf('in', oldestWaitingAgeSeconds, paused), depthOf('results', 1e6)],
     lastProgressAt: () => NOW - idleSeconds * 1000,
     now: () => NOW,
+    model: { space: 'own', width: 16 },
     ...ports,
   })();
 }

@@ -59,7 +59,11 @@ export function createProductQueue(options: {
     };
   }
 
-  /** A chunk whose payload is gone has failed for good; sent again it can be done. @returns whether there were any */
+  /**
+   * A chunk whose payload is gone, or that no worker's model fitted, has failed for good; sent again it can be done.
+   *
+   * @returns whether there were any
+   */
   async function forgetLostChunks(runId: string): Promise<boolean> {
     const ids = await askRedis(() => queue.getRanges(['failed'], 0, -1, true));
     const lost: number[] = [];
@@ -67,7 +71,7 @@ export function createProductQueue(options: {
       const number = numberOf(runId, id);
       if (number === undefined) continue;
       const job = await askRedis(() => queue.getJob(id));
-      if (job && parseFailedReason(job.failedReason ?? '').code === 'PAYLOAD_MISSING') lost.push(number);
+      if (job && LOST.has(parseFailedReason(job.failedReason ?? '').code)) lost.push(number);
     }
     await forget(runId, lost);
     return lost.length > 0;
@@ -90,11 +94,11 @@ export function createProductQueue(options: {
     return { parent: { id: runId, queue: `${prefix}:${runQueue}` }, ignoreDependencyOnFailure: true };
   }
 
-  async function enqueue({ number, runId, products }: OutgoingChunk): Promise<void> {
+  async function enqueue({ number, runId, products, space }: OutgoingChunk): Promise<void> {
     const jobId = chunkJobId(runId, number);
     const { payload, ...announced } = packProducts(products);
     const key = payloadKey(prefix, jobId, announced.crc32);
-    const data: PackedProductsJobData = { ...announced, payload: key, width: products.features.width, runId };
+    const data: PackedProductsJobData = { ...announced, payload: key, width: products.features.width, runId, space };
     await tracer.enqueue(PRODUCT_QUEUE, 1, async (trace) => {
       const telemetry = trace === undefined ? undefined : { metadata: trace };
       // In this order: a job whose payload is not there yet would fail.
@@ -125,6 +129,9 @@ export function createProductQueue(options: {
     close: () => queue.close(),
   };
 }
+
+/** Chunks that failed with these are done when they are sent again. */
+const LOST: ReadonlySet<string> = new Set(['PAYLOAD_MISSING', 'MODEL_MISMATCH']);
 
 /** The number of the chunk that a job of the run is. */
 function numberOf(runId: string, jobId: string): number | undefined {

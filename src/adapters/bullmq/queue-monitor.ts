@@ -5,6 +5,7 @@ import type { FailedJob, QueueDepth, QueueMonitor, RunMonitor, RunProgress } fro
 import { PRODUCT_QUEUE, parseFailedReason, RESULT_QUEUE } from '../../contract/index.ts';
 import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis } from './connection.ts';
+import { readMismatchedJobs } from './mismatched-jobs.ts';
 import { readQueueLag } from './queue-lag.ts';
 import { readRun } from './run-memory.ts';
 import { TolerantQueue } from './tolerant-job.ts';
@@ -27,14 +28,16 @@ export function createQueueMonitor(options: {
   const [products] = queues;
 
   async function depthOf(queue: Queue): Promise<QueueDepth> {
-    const [counts, oldestWaitingAgeSeconds, paused, workers] = await Promise.all([
+    const toKey = (type: string) => queue.toKey(type);
+    const [counts, oldestWaitingAgeSeconds, mismatched, paused, workers] = await Promise.all([
       queue.getJobCounts(...STATES),
-      readQueueLag(connection, (type) => queue.toKey(type)),
+      readQueueLag(connection, toKey),
+      queue === products ? readMismatchedJobs(connection, toKey) : undefined,
       queue.isPaused(),
       queue.getWorkersCount(),
     ]);
     const jobs = Object.fromEntries(STATES.map((state) => [state, counts[state] ?? 0])) as QueueDepth['jobs'];
-    return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers };
+    return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers, mismatched };
   }
 
   async function* failedJobs(): AsyncGenerator<readonly Job[]> {
