@@ -116,7 +116,7 @@ export function describeTally(tally: Tally, reviewBelow: number): Record<string,
     ...(categorized > 0 && { 'to review': `${toReview} below ${reviewBelow}` }),
     ...(outside !== undefined &&
       categorized > 0 && {
-        'far outside': `${outside} (${percent(outside, categorized)}) of what the model was trained on`,
+        'unlike training': `${outside} (${percent(outside, categorized)}) lie far outside of what the model was trained on`,
       }),
     rejected: formatTotal(rejected, rejectedByCode),
   };

@@ -111,11 +111,16 @@ export function parseJob(name: string, data: unknown): ParsedJob | string {
   }
 }
 
-/** What a job says of its vectors. The only product of a job may be a bad one, so its width says nothing. */
+/**
+ * What a job says of its vectors. The only product of a job may be a bad one, so its width says nothing; nor does a width
+ * that the payload has no room for, which is a bad payload.
+ */
 export function vectorKindOf(job: ParsedJob): VectorKind {
   const { space } = job;
   if (job.form === 'one') return { space };
-  return { space, width: job.form === 'packed' ? job.packed.width : commonWidthOf(job.products) };
+  if (job.form === 'chunk') return { space, width: commonWidthOf(job.products) };
+  const { count, width, bytes } = job.packed;
+  return { space, width: 4 * count * width <= bytes ? width : undefined };
 }
 
 /** What is wrong with data, each with its place. */

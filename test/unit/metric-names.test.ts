@@ -120,10 +120,12 @@ async function exposeWorker(): Promise<string> {
         oldestWaitingAgeSeconds: 0,
         paused: false,
         workers: 0,
+        mismatched: [{ space: 'other', waiting: 1, delayed: 1 }],
       },
     ],
   });
   metrics.jobs.finished({ queue: 'product-categorization', jobId: '1', outcome: 'completed', seconds: 1 });
+  metrics.jobs.returned({ queue: 'product-categorization', jobId: '1', wanted: { space: 'other' } });
   metrics.http.answered({ path: '/predict', method: 'POST', status: 200, seconds: 1 });
   return (await metrics.expose()).text;
 }

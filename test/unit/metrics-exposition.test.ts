@@ -77,6 +77,9 @@ describe('the exposition', () => {
     const ours = [...types].filter(([name]) => name.startsWith('categorizer_'));
     expect(Object.fromEntries(ours)).toEqual({
       categorizer_products_total: 'counter',
+      categorizer_products_outside_total: 'counter',
+      categorizer_jobs_returned_total: 'counter',
+      categorizer_queue_mismatched_jobs: 'gauge',
       categorizer_predictions_total: 'counter',
       categorizer_batch_rows: 'histogram',
       categorizer_batch_wait_seconds: 'histogram',

@@ -20,8 +20,9 @@ local counted = {}
 local function look(total, ids, delayed)
   local found = {}
   for _, id in ipairs(ids) do
-    local progress = redis.call('HGET', ARGV[1] .. id, 'progress')
-    if progress and string.find(progress, '"misfit"', 1, true) then
+    -- Anything may be there in place of a job.
+    local progress = redis.pcall('HGET', ARGV[1] .. id, 'progress')
+    if type(progress) == 'string' and string.find(progress, '"misfit"', 1, true) then
       local ok, read = pcall(cjson.decode, progress)
       local misfit = ok and type(read) == 'table' and read['misfit']
       if type(misfit) == 'table' then

@@ -16,7 +16,8 @@ const OLDEST_TAKEABLE = `
 local oldest = tonumber(ARGV[2])
 local function look(ids)
   for _, id in ipairs(ids) do
-    local job = redis.call('HMGET', ARGV[1] .. id, 'timestamp', 'progress')
+    -- Anything may be there in place of a job, and an error has neither.
+    local job = redis.pcall('HMGET', ARGV[1] .. id, 'timestamp', 'progress')
     local enqueued = tonumber(job[1] or nil)
     -- One that was given back, as no model fitted, waits for another worker and not for a free one.
     local again = job[2] and string.match(job[2], '"misfit":{[^}]*"due":(%d+)')
