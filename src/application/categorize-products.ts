@@ -26,7 +26,7 @@ export function createCategorizeProducts(dependencies: {
     const rejects = withFailedPredictions(products, accepted);
     observer.products('categorized', count - rejects.length);
     observer.products('rejected', rejects.length);
-    const outside = countOutside?.(products.features);
+    const outside = countOutside?.(products.features, accepted.categoryIndexes);
     if (outside) observer.outside(outside);
     return { predictions, rejects, outside, batch };
   };

@@ -39,7 +39,6 @@ Examples:
 async function predict(files: readonly string[], options: Options, context: CommandContext): Promise<void> {
   const { out, reviewBelow } = options;
   const { model, categorizeProducts, close } = await composePredict(context.config());
-  if (isSynthetic(model)) context.note(syntheticWarning(model));
   try {
     const source = await openInput(files, options, model.width, context);
     try {
@@ -54,6 +53,7 @@ async function predict(files: readonly string[], options: Options, context: Comm
           ? JSON.stringify({ out, ...tally })
           : formatFields({ ...describeTally(tally, reviewBelow), ...(out !== '-' && { file: out }) }),
       );
+      if (isSynthetic(model)) context.note(syntheticWarning(model));
       noteOutside(tally, context);
       context.exitWith(tally.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
     } finally {

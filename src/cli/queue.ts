@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { createCounts, increment } from '../application/counts.ts';
 import type { QueueDepth } from '../application/ports.ts';
 import { composeQueues, type QueueApp } from '../composition.ts';
+import { describeKind } from '../domain/feature-space.ts';
 import { type CommandContext, formatCounts, formatTable, runOption } from './context.ts';
 
 const RETRY_PAGE = 500;
@@ -30,7 +31,12 @@ function statusCommand(context: CommandContext): Command {
         context.print(
           options.json
             ? JSON.stringify({ queues, workers, failedByCode })
-            : `${formatDepths(queues)}\n\nworkers connected: ${workers}\nfailed by code: ${formatCounts(failedByCode)}`,
+            : [
+                `${formatDepths(queues)}\n`,
+                `workers connected: ${workers}`,
+                `failed by code: ${formatCounts(failedByCode)}`,
+                ...describeMismatched(queues),
+              ].join('\n'),
         );
       }),
     );
@@ -77,6 +83,14 @@ async function withQueues(context: CommandContext, use: (app: QueueApp) => Promi
   } finally {
     await app.close();
   }
+}
+
+/** Jobs that no connected worker's model was made for, where there are any. */
+function describeMismatched([{ mismatched = [] }]: readonly QueueDepth[]): string[] {
+  if (mismatched.length === 0) return [];
+  const counts = createCounts();
+  for (const kind of mismatched) increment(counts, describeKind(kind), kind.waiting + kind.delayed);
+  return [`wait for another model: ${formatCounts(counts)}`];
 }
 
 function formatDepths(queues: readonly QueueDepth[]): string {

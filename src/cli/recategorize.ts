@@ -58,9 +58,9 @@ function recategorize(options: Options, context: CommandContext): Promise<void> 
     context,
     async (app) => {
       const model = await app.readModel();
-      if (isSynthetic(model)) context.note(syntheticWarning(model));
       const run = await begin(app, model, options);
       context.note(`run ${run.id} begun`);
+      if (isSynthetic(model)) context.note(syntheticWarning(model));
       await followRun(app, run.id, options, context, () => composeLocalWorker(context.config()));
     },
     !options.detach,

@@ -48,7 +48,6 @@ async function run(files: string[], options: Options, context: CommandContext): 
   const config = context.config();
   const model = await readModel(config);
   const { width, space } = model;
-  if (isSynthetic(model)) context.note(syntheticWarning(model));
   const closers: (() => Promise<void>)[] = [];
   const using = <T extends { close(): Promise<void> }>(app: T): T => {
     closers.unshift(() => app.close());
@@ -102,6 +101,7 @@ async function run(files: string[], options: Options, context: CommandContext): 
         ? JSON.stringify({ import: imported, results: { out: options.out, ...collection } })
         : formatFields({ ...describeEnqueue(imported), ...describeCollection(collection, options) }),
     );
+    if (isSynthetic(model)) context.note(syntheticWarning(model));
     noteOutside(collection, context);
     if (imported.sentBefore.products > 0) context.note(describeSentBefore(imported));
     context.exitWith(isClean(collection) && imported.rejected === 0 ? EXIT.DONE : EXIT.REJECTS);

@@ -118,7 +118,7 @@ export function parseJob(name: string, data: unknown): ParsedJob | string {
 export function vectorKindOf(job: ParsedJob): VectorKind {
   const { space } = job;
   if (job.form === 'one') return { space };
-  if (job.form === 'chunk') return { space, width: commonWidthOf(job.products) };
+  if (job.form !== 'packed') return { space, width: commonWidthOf(job.products) };
   const { count, width, bytes } = job.packed;
   return { space, width: 4 * count * width <= bytes ? width : undefined };
 }

@@ -1,4 +1,5 @@
 /** Which rows lie where the model saw nothing in training: its confidence says little about them. */
+import { NO_CATEGORY } from './category.ts';
 import type { FeatureMatrix } from './features.ts';
 
 /** Of each feature over the training rows, in the order of the features. */
@@ -22,7 +23,8 @@ const FEATURES_PER_OUTLIER = 100;
 /** What rounding to float32, and to the digits of a manifest, may add to a value. */
 const ROUNDING = 1e-5;
 
-export type CountOutside = (features: FeatureMatrix) => number;
+/** @param categoryIndexes of the rows; one without a category is a reject, and does not count */
+export type CountOutside = (features: FeatureMatrix, categoryIndexes: Uint16Array) => number;
 
 /**
  * Counts rows far outside: with more than 1 % of their features (at least one) beyond the range seen in training, by more
@@ -35,13 +37,13 @@ export function createCountOutside({ spread, min, max }: FeatureStatistics): Cou
   // One comparison for both bounds takes two thirds of the time of two.
   const middle = Float64Array.from(low, (bound, i) => (bound + high[i]) / 2);
   const reach = Float64Array.from(low, (bound, i) => (high[i] - bound) / 2);
-  return ({ rows, width, values }) => {
+  return ({ rows, width, values }, categoryIndexes) => {
     const allowed = Math.floor(width / FEATURES_PER_OUTLIER);
     let outside = 0;
     for (let row = 0, at = 0; row < rows; row++) {
       let beyond = 0;
       for (let i = 0; i < width; i++, at++) if (Math.abs(values[at] - middle[i]) > reach[i]) beyond++;
-      if (beyond > allowed) outside++;
+      if (beyond > allowed && categoryIndexes[row] !== NO_CATEGORY) outside++;
     }
     return outside;
   };

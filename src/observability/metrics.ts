@@ -12,6 +12,9 @@ const INFERENCE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 
 const JOB_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28800];
 const CONFIDENCE = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.999, 1];
 
+/** No space has a name with a blank. */
+const OTHER_SPACES = 'all others';
+
 export interface Metrics extends ProcessMetrics {
   readonly jobs: JobObserver;
   readonly products: ProductObserver;
@@ -99,6 +102,7 @@ export function createMetrics(sources: {
     registers,
   });
   const returnedSpace = createBoundedLabel();
+  jobsReturned.inc({ queue: inputQueue, space: OTHER_SPACES }, 0);
   const jobsStalled = new Counter({
     name: 'categorizer_jobs_stalled_total',
     help: 'Jobs taken from a worker that died or froze.',
@@ -151,8 +155,8 @@ export function createMetrics(sources: {
 
   const queueMismatched = new Gauge({
     name: 'categorizer_queue_mismatched_jobs',
-    help: 'Jobs that were given back and wait for a worker with another model, read at scrape time.',
-    labelNames: ['queue', 'state', 'space'],
+    help: 'Jobs that workers gave back because their model did not fit, read at scrape time; the same on every replica.',
+    labelNames: ['queue', 'state'],
     registers,
   });
 
@@ -160,10 +164,11 @@ export function createMetrics(sources: {
     const depths = await queueDepths().catch(() => []);
     for (const gauge of [queueJobs, queueAge, queuePaused, queueWorkers, queueMismatched]) gauge.reset();
     for (const { queue, jobs, oldestWaitingAgeSeconds, paused, workers, mismatched = [] } of depths) {
-      for (const { waiting, delayed, ...kind } of mismatched) {
-        const space = describeKind(kind);
-        queueMismatched.set({ queue, space, state: 'waiting' }, waiting);
-        queueMismatched.set({ queue, space, state: 'delayed' }, delayed);
+      if (queue === inputQueue) {
+        for (const state of ['waiting', 'delayed'] as const) {
+          const count = mismatched.reduce((sum, kind) => sum + kind[state], 0);
+          queueMismatched.set({ queue, state }, count);
+        }
       }
       for (const [state, count] of Object.entries(jobs)) queueJobs.set({ queue, state }, count);
       queueAge.set({ queue }, oldestWaitingAgeSeconds);
@@ -218,6 +223,6 @@ function createBoundedLabel(most = 20): (label: string) => string {
   const known = new Set<string>();
   return (label) => {
     if (known.size < most) known.add(label);
-    return known.has(label) ? label : 'others';
+    return known.has(label) ? label : OTHER_SPACES;
   };
 }
