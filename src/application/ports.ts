@@ -313,7 +313,7 @@ export interface QueueDepth {
   readonly paused: boolean;
   /** Workers that are connected to it. */
   readonly workers: number;
-  /** Jobs that a worker gave back because its model was not made for them, by what they want. */
+  /** Jobs that a worker gave back because its model was not made for them, by what they want; absent where there are none. */
   readonly mismatched?: readonly MismatchedJobs[];
 }
 

@@ -1,5 +1,3 @@
-import type { FeatureStatistics } from './far-outside.ts';
-
 /** A category of the model's list; its index in that list is what the tensors and packed results carry. */
 interface Category {
   readonly code: string;
@@ -34,6 +32,15 @@ export interface TrainingData {
   readonly rows?: number;
   /** When the data was taken. */
   readonly date?: string;
+}
+
+/** Of each feature over the training rows, in the order of the features. */
+export interface FeatureStatistics {
+  readonly mean: readonly number[];
+  /** Standard deviation. */
+  readonly spread: readonly number[];
+  readonly min: readonly number[];
+  readonly max: readonly number[];
 }
 
 /** How well the model did on rows that it was not trained on; shares from 0 to 1. */

@@ -1,15 +1,6 @@
 /** Which rows lie where the model saw nothing in training: its confidence says little about them. */
-import { NO_CATEGORY } from './category.ts';
+import { type FeatureStatistics, NO_CATEGORY } from './category.ts';
 import type { FeatureMatrix } from './features.ts';
-
-/** Of each feature over the training rows, in the order of the features. */
-export interface FeatureStatistics {
-  readonly mean: readonly number[];
-  /** Standard deviation. */
-  readonly spread: readonly number[];
-  readonly min: readonly number[];
-  readonly max: readonly number[];
-}
 
 /**
  * So many spreads beyond the smallest and the largest value of training a feature is far outside. Of rows of the same

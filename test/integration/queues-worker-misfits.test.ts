@@ -262,7 +262,9 @@ describe('the monitor', () => {
     await redis().lpush(queue().toKey('wait'), 'no-hash');
     await redis().set(queue().toKey('no-hash'), 'x');
     const monitor = createQueueMonitor({ connection: redis(), prefix: prefix() });
-    expect((await monitor.depths())[0]).toMatchObject({ mismatched: [], oldestWaitingAgeSeconds: 0 });
+    const [input] = await monitor.depths();
+    expect(input).toMatchObject({ oldestWaitingAgeSeconds: 0 });
+    expect(input).not.toHaveProperty('mismatched');
     await monitor.close();
   });
 

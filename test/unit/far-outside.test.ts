@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { NO_CATEGORY } from '../../src/domain/category.ts';
-import { createCountOutside, type FeatureStatistics } from '../../src/domain/far-outside.ts';
+import { type FeatureStatistics, NO_CATEGORY } from '../../src/domain/category.ts';
+import { createCountOutside } from '../../src/domain/far-outside.ts';
 import type { FeatureMatrix } from '../../src/domain/features.ts';
 import { makeProducts } from '../support/products.ts';
 

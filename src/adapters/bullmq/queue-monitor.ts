@@ -37,7 +37,8 @@ export function createQueueMonitor(options: {
       queue.getWorkersCount(),
     ]);
     const jobs = Object.fromEntries(STATES.map((state) => [state, counts[state] ?? 0])) as QueueDepth['jobs'];
-    return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers, mismatched };
+    const depth = { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers };
+    return mismatched && mismatched.length > 0 ? { ...depth, mismatched } : depth;
   }
 
   async function* failedJobs(): AsyncGenerator<readonly Job[]> {
