@@ -1,12 +1,15 @@
 """The command line of the training; wrong usage ends with exit code 2 and one sentence."""
 
 import argparse
+import datetime
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "model"
 MAX_SEED = 2**32 - 1
+SPACE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 EXAMPLES = """examples:
   python ml/train_product_category.py
   python ml/train_product_category.py --data vectors.csv --epochs 600 --out model
@@ -16,7 +19,10 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What to train on, how long, and where the files go; data is None for synthetic data."""
+    """What to train on, how long, and where the files go.
+
+    data is None for synthetic data, space is None for data.default_space, data_date is an ISO date.
+    """
 
     data: Path | None
     epochs: int
@@ -25,6 +31,8 @@ class Arguments:
     out: Path
     names: dict[str, str]
     version: str | None
+    space: str | None
+    data_date: str | None
 
 
 def parse_arguments(argv: list[str] | None = None) -> Arguments:
@@ -54,12 +62,29 @@ def parse_arguments(argv: list[str] | None = None) -> Arguments:
     add("--out", type=_path, default=DEFAULT_OUT, metavar="DIR", help="where the files go (default: model/)")
     add("--category-name", type=_name, action="append", default=[], metavar="CODE=NAME", help="readable name")
     add("--model-version", type=_version, metavar="V", help="default: first 12 digits of the model's sha256")
+    add(
+        "--space",
+        type=_space,
+        metavar="NAME",
+        help="what produced the vectors (default: from the data file's name and width)",
+    )
+    add("--data-date", type=_date, metavar="YYYY-MM-DD", help="when the data was taken, for the manifest")
     given = parser.parse_args(argv)
+    if given.data is None and given.space is not None:
+        parser.error("argument --space: synthetic data has a space of its own; it needs --data")
     names = dict(given.category_name)
     if len(names) < len(given.category_name):
         parser.error("argument --category-name: a code was named twice")
     return Arguments(
-        given.data, given.epochs, given.seed, given.validation, given.out, names, given.model_version
+        data=given.data,
+        epochs=given.epochs,
+        seed=given.seed,
+        validation=given.validation,
+        out=given.out,
+        names=names,
+        version=given.model_version,
+        space=given.space,
+        data_date=given.data_date,
     )
 
 
@@ -104,3 +129,16 @@ def _version(text: str) -> str:
     if not (text.strip() and text.isprintable() and len(text) <= 100):
         raise argparse.ArgumentTypeError("expected 1 to 100 printable characters")
     return text.strip()
+
+
+def _space(text: str) -> str:
+    if not SPACE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"expected 1 to 100 of A-Z a-z 0-9 . _ : -, got {text!r}")
+    return text
+
+
+def _date(text: str) -> str:
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a date as YYYY-MM-DD, got {text!r}") from None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,17 +21,24 @@ KNOWN_NAMES = {
 VERSION_DIGITS = 12
 GOLDEN_ROWS_FROM_DATA = 9
 GOLDEN_LARGEST_FACTOR = 1024
+# A list of numbers, which json.dumps writes on a line each.
+NUMBERS = re.compile(r"\[\n(?:\s+-?[0-9][0-9.eE+-]*,?\n)+\s+\]")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What was trained: the data, which of its rows, how, and how well (None without validation rows)."""
+    """What was trained: the data, which of its rows, how, and how well (None without validation rows).
+
+    space names what produced the vectors; data_date says when, where that is known.
+    """
 
     dataset: Dataset
     split: Split
     epochs: int
     seed: int
     scores: Scores | None
+    space: str
+    data_date: str | None = None
 
 
 def readable_name(code: str, given: dict[str, str]) -> str:
@@ -50,18 +58,27 @@ def manifest_json(model: bytes, training: Training, names: dict[str, str], versi
         "sha256": sha256,
         "width": dataset.features.shape[1],
         "categories": [{"code": code, "name": readable_name(code, names)} for code in dataset.categories],
-        "input": {"name": INPUT},
+        "input": {"name": INPUT, "space": training.space},
         "output": {"name": OUTPUT, "kind": "logits"},
         "training": {
-            "data": {"source": dataset.source, "sha256": dataset.sha256, "rows": len(dataset.labels)},
+            "data": {
+                "source": dataset.source,
+                "sha256": dataset.sha256,
+                "rows": len(dataset.labels),
+                **({"date": training.data_date} if training.data_date else {}),
+            },
             "epochs": training.epochs,
             "learningRate": LEARNING_RATE,
             "seed": training.seed,
             "categoryShares": _shares(dataset, training.split),
+            "features": _feature_statistics(dataset.features[training.split.training]),
         },
         "validation": _validation(dataset, training.scores),
     }
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = NUMBERS.sub(
+        lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"), text
+    )
     # A file name need not be UTF-8; as \udcXX it stays valid JSON.
     return text.encode(errors="backslashreplace")
 
@@ -75,12 +92,19 @@ def golden_inputs(network: nn.Module, dataset: Dataset, split: Split) -> FloatMa
     return np.concatenate([rows, np.zeros_like(rows[:1]), _large_row(network, rows)])
 
 
-def golden_json(network: nn.Module, inputs: FloatMatrix) -> bytes:
-    """golden.json: the inputs and PyTorch's logits, one row a line, each number exactly its float32."""
+def golden_json(network: nn.Module, inputs: FloatMatrix, categories: tuple[str, ...]) -> bytes:
+    """golden.json: inputs, PyTorch's logits and the category of each row, by its code.
+
+    One row a line, each number exactly its float32. The codes prove that the manifest names the outputs in
+    their order.
+    """
+    outputs = logits(network, inputs)
+    codes = [categories[index] for index in outputs.argmax(axis=1)]
     return (
         f'{{\n  "tolerance": {TOLERANCE},\n'
         f'  "inputs": {_matrix_json(inputs)},\n'
-        f'  "logits": {_matrix_json(logits(network, inputs))}\n}}\n'
+        f'  "logits": {_matrix_json(outputs)},\n'
+        f'  "categories": {json.dumps(codes, ensure_ascii=False)}\n}}\n'
     ).encode()
 
 
@@ -109,6 +133,21 @@ def _shares(dataset: Dataset, split: Split) -> dict[str, float]:
     counts = np.bincount(dataset.labels[split.training], minlength=len(dataset.categories))
     shares = counts / counts.sum()
     return {code: float(share) for code, share in zip(dataset.categories, shares, strict=True)}
+
+
+def _feature_statistics(features: FloatMatrix) -> dict[str, list[float]]:
+    """Mean, standard deviation, smallest and largest value of each feature, to six digits."""
+    values = features.astype(np.float64)
+    return {
+        "mean": _rounded(values.mean(axis=0)),
+        "spread": _rounded(values.std(axis=0)),
+        "min": _rounded(values.min(axis=0)),
+        "max": _rounded(values.max(axis=0)),
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
 
 
 def _validation(dataset: Dataset, scores: Scores | None) -> dict[str, object] | None:

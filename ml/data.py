@@ -1,7 +1,9 @@
 """The rows to train on, synthetic or made elsewhere, and their stratified split."""
 
 import hashlib
+import re
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ SYNTHETIC_CENTRES = (0.0, 3.0, -3.0)
 SYNTHETIC_SD = 0.5
 SYNTHETIC_ROWS_PER_CATEGORY = 300
 SYNTHETIC_WIDTH = 16
+SYNTHETIC = "synthetic"
+SPACE_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,20 @@ def synthetic_dataset(seed: int) -> Dataset:
     features = np.concatenate(blocks).astype("<f4")
     labels = np.repeat(np.arange(len(SYNTHETIC_CATEGORIES), dtype="<i8"), SYNTHETIC_ROWS_PER_CATEGORY)
     sha256 = hashlib.sha256(features.tobytes() + labels.tobytes()).hexdigest()
-    return Dataset(features, labels, SYNTHETIC_CATEGORIES, "synthetic", sha256)
+    return Dataset(features, labels, SYNTHETIC_CATEGORIES, SYNTHETIC, sha256)
+
+
+def default_space(dataset: Dataset) -> str:
+    """The feature space of data that nobody named one for: `synthetic-16`, `csv:vectors-train-16`.
+
+    It is made from the file's name and the width, not from the numbers: a file that is exported again under
+    its name stays in its space, and files that may come from different vectorizers are kept apart.
+    """
+    width = dataset.features.shape[1]
+    if dataset.source == SYNTHETIC:
+        return f"{SYNTHETIC}-{width}"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(dataset.source).stem)
+    return f"csv:{stem[: SPACE_LENGTH - len(f'csv:-{width}')]}-{width}"
 
 
 def stratified_split(labels: Indexes, categories: tuple[str, ...], fraction: float, seed: int) -> Split:

@@ -9,7 +9,7 @@ import sys
 
 from arguments import Arguments, parse_arguments
 from csv_data import read_csv
-from data import Dataset, Split, stratified_split, synthetic_dataset
+from data import Dataset, Split, default_space, stratified_split, synthetic_dataset
 from errors import TrainingError
 from files import write_together
 from metrics import Scores, score
@@ -56,15 +56,16 @@ def run(arguments: Arguments) -> None:
     model = to_onnx(network, width)
     golden = golden_inputs(network, dataset, split)
     check_export(model, network, features, golden)
-    training = Training(dataset, split, arguments.epochs, arguments.seed, scores)
+    space = arguments.space or default_space(dataset)
+    training = Training(dataset, split, arguments.epochs, arguments.seed, scores, space, arguments.data_date)
     files = {
         "model.onnx": model,
-        "golden.json": golden_json(network, golden),
+        "golden.json": golden_json(network, golden, dataset.categories),
         # Last: its sha256 is what tells a complete set from a mixture.
         "manifest.json": manifest_json(model, training, arguments.names, arguments.version),
     }
     write_together(arguments.out, files)
-    print(f"wrote {', '.join(files)} to {arguments.out}")
+    print(f"wrote {', '.join(files)} to {arguments.out}; feature space {space}")
 
 
 def load(arguments: Arguments) -> tuple[Dataset, Split]:

@@ -15,7 +15,7 @@ import { type AtomicFile, createAtomicFile, createTextStream } from './adapters/
 import { createImportNotes } from './adapters/files/import-notes.ts';
 import type { FileProductSource, SourceOptions } from './adapters/files/products/product-source.ts';
 import { createResultFile, createResultStream, type OutputFormat } from './adapters/files/results/result-file.ts';
-import { readManifest } from './adapters/onnx/model-files.ts';
+import { readGolden, readManifest } from './adapters/onnx/model-files.ts';
 import { createOnnxPredictor } from './adapters/onnx/onnx-predictor.ts';
 import { atMostEvery } from './application/at-most-every.ts';
 import { createCategorizeJob } from './application/categorize-job.ts';
@@ -39,9 +39,9 @@ import type {
   ResultQueue,
   RunMonitor,
 } from './application/ports.ts';
-import { type Config, readDashboardUsers, readStateDirectory } from './config.ts';
+import { type Config, durationMs, readDashboardUsers, readStateDirectory } from './config.ts';
 import { PRODUCT_QUEUE } from './contract/index.ts';
-import type { ModelInfo } from './domain/category.ts';
+import { isSynthetic, type ModelInfo, syntheticWarning } from './domain/category.ts';
 import { CategorizerError } from './domain/errors.ts';
 import { createBatchObserver, createJobObserver } from './observability/batch-observer.ts';
 import { createLogger } from './observability/logger.ts';
@@ -94,7 +94,9 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
     const predictor = await openPredictor(config);
     closer.add(predictor.close);
     const { model } = predictor;
-    logger.info({ name: model.name, version: model.version, sha256: model.sha256 }, 'model loaded');
+    const { name, version, sha256, space } = model;
+    logger.info({ name, version, sha256, space }, 'model loaded');
+    if (isSynthetic(model)) logger.warn({ version, trainedOn: model.trainedOn }, syntheticWarning(model));
 
     const probes = connectForProbes(config.REDIS_URL);
     closer.add(async () => probes.disconnect());
@@ -125,6 +127,7 @@ export async function composeWorker(config: Config): Promise<WorkerApp> {
         queueDepths: monitor.depths,
         lastProgressAt: worker.lastProgressAt,
         now: Date.now,
+        model,
       }),
       exposeMetrics: metrics.expose,
       observer: metrics.http,
@@ -159,7 +162,12 @@ function createCategorizer(config: Config, predictor: CategoryPredictor, observe
     maxRows: config.BATCH_MAX_ROWS,
     maxWaitMs: config.BATCH_MAX_WAIT_MS,
   });
-  return { batcher, categorizeProducts: createCategorizeProducts({ batcher, observer: observers.products }) };
+  const categorizeProducts = createCategorizeProducts({
+    batcher,
+    observer: observers.products,
+    model: predictor.model,
+  });
+  return { batcher, categorizeProducts };
 }
 
 /** Everything between the input queue and the results queue. The worker itself is left to the caller to close. */
@@ -186,6 +194,8 @@ function createQueueWorker(
     concurrency: config.WORKER_CONCURRENCY,
     maxProducts: Math.max(2 * config.BATCH_MAX_ROWS, Math.floor(MAX_FEATURES_IN_WORK / model.width)),
     lockMs: config.JOB_LOCK_MS,
+    model,
+    mismatchTimeoutMs: durationMs(config.MODEL_MISMATCH_TIMEOUT),
     categorizeJob: createCategorizeJob({ categorizeProducts, results, model }),
     patience,
     payloads,
@@ -200,7 +210,7 @@ const unobserved: Observers = {
   batches: {
     started: () => ({ predict: (_rows, run) => run(), finished: () => undefined, publish: (_jobs, run) => run() }),
   },
-  products: { products: () => undefined },
+  products: { products: () => undefined, outside: () => undefined },
 };
 
 /** A worker within a command, without HTTP port, metrics and traces. @throws CategorizerError `MODEL_…` */
@@ -214,6 +224,8 @@ export async function composeLocalWorker(config: Config): Promise<{ close(): Pro
     finished({ jobId, outcome, error }) {
       if (outcome !== 'completed') logger.warn({ jobId, ...error }, `job ${outcome}`);
     },
+    // The log has a line for each kind of vectors and minute.
+    returned: () => undefined,
     stalled: ({ jobId }) => logger.warn({ jobId }, 'job stalled: its worker died or froze; it is on the queue again'),
   };
   const { worker, batcher } = createQueueWorker(config, closer, predictor, { ...unobserved, jobs, logger });
@@ -351,14 +363,14 @@ export async function hashPassword(password: string): Promise<string> {
   return adapter.hashPassword(password);
 }
 
-/** How many numbers a feature vector has, from the model's manifest alone. @throws CategorizerError `MODEL_…` */
-export async function readModelWidth(config: Config): Promise<number> {
-  return (await readManifest(config.MODEL_PATH)).model.width;
+/** What a model says of itself, from its manifest alone. @throws CategorizerError `MODEL_…` */
+export async function readModel(config: Config): Promise<ModelInfo> {
+  return (await readManifest(config.MODEL_PATH)).model;
 }
 
 /** The codes of the model's categories, from its manifest alone. @throws CategorizerError `MODEL_…` */
 export async function readModelCategories(config: Config): Promise<readonly string[]> {
-  return categoryCodes((await readManifest(config.MODEL_PATH)).model);
+  return categoryCodes(await readModel(config));
 }
 
 /** A file that appears whole or not at all. @param path `-` for standard output */
@@ -381,9 +393,17 @@ export function openResultFile(path: string, options: { format: OutputFormat; ke
   return createResultStream(process.stdout, format);
 }
 
+export interface ModelCheck {
+  readonly model: ModelInfo;
+  /** Whether the golden sample has the category of each row; without them the order of the categories is not proved. */
+  readonly categoriesChecked: boolean;
+}
+
 /** Loads a model with all of its checks, and lets it go. @throws CategorizerError `MODEL_…` */
-export async function checkModel(config: Config): Promise<ModelInfo> {
+export async function checkModel(config: Config): Promise<ModelCheck> {
   const predictor = await openPredictor(config);
   await predictor.close();
-  return predictor.model;
+  const { model } = predictor;
+  const golden = await readGolden(config.MODEL_PATH, model);
+  return { model, categoriesChecked: golden.categories !== undefined };
 }

@@ -17,6 +17,20 @@ const integer = (least: number, most: number) =>
       .max(most),
   );
 
+const UNITS_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+const DURATION = /^(\d{1,6}) ?([smhd])$/;
+
+/** A time with its unit: a bare number would be taken for another unit than was meant. */
+const duration = z
+  .string()
+  .refine((text) => durationMs(text) > 0, 'expected a time with its unit, as 30s, 15m, 24h or 7d');
+
+/** Milliseconds of a setting that is a time; 0 of what is none. */
+export function durationMs(text: string): number {
+  const [, count, unit] = DURATION.exec(text) ?? [];
+  return unit === undefined ? 0 : Number(count) * UNITS_MS[unit as keyof typeof UNITS_MS];
+}
+
 function isRedisUrl(text: string): boolean {
   if (text.startsWith('/')) return true;
   try {
@@ -91,6 +105,11 @@ export const configSchema = z.object({
   JOB_LOCK_MS: integer(500, 3_600_000)
     .default(30_000)
     .describe('After how many milliseconds without a sign of life a job is taken from a dead worker.'),
+  MODEL_MISMATCH_TIMEOUT: duration
+    .default('24h')
+    .describe(
+      'How long a job waits for a worker whose model was made for its vectors, from when it was given back for the first time; then it fails with `MODEL_MISMATCH`.',
+    ),
   PAYLOAD_TTL_HOURS: integer(1, 8760)
     .default(PAYLOAD_TTL_HOURS)
     .describe('After how many hours Redis drops a packed chunk that nobody took, or a result that nobody collected.'),

@@ -23,7 +23,8 @@ def test_help_shows_every_option_and_an_example() -> None:
     done = train_command("--help")
     assert (done.returncode, done.stderr) == (0, "")
     options = ("--data", "--epochs", "--seed", "--validation", "--out", "--category-name", "--model-version")
-    assert [option for option in (*options, "examples:") if option not in done.stdout] == []
+    more = ("--space", "--data-date", "examples:")
+    assert [option for option in (*options, *more) if option not in done.stdout] == []
 
 
 WRONG_USAGE = [
@@ -40,6 +41,10 @@ WRONG_USAGE = [
     ("--category-name", "=Peças"),
     ("--category-name", "A=x", "--category-name", "A=y"),
     ("--model-version", " "),
+    ("--data", "a.csv", "--space", "with blank"),
+    ("--data", "a.csv", "--space", "x" * 101),
+    ("--space", "named-without-data"),
+    ("--data-date", "20th of May"),
     ("--out", ""),
     ("--data",),
 ]

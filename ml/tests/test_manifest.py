@@ -1,12 +1,14 @@
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from arguments import SPACE
 from conftest import COUNTS
 from csv_data import read_csv
-from data import stratified_split, synthetic_dataset
+from data import Dataset, default_space, stratified_split, synthetic_dataset
 from export import run_onnx
 from support import contents, read_json, train_command
 
@@ -26,7 +28,7 @@ def test_the_manifest_describes_the_default_model(synthetic_model: Path) -> None
             {"code": "INFORMATICA", "name": "Informática"},
             {"code": "MATERIAL_CONSTRUCAO", "name": "Material de construção"},
         ],
-        "input": {"name": "input"},
+        "input": {"name": "input", "space": "synthetic-16"},
         "output": {"name": "output", "kind": "logits"},
     }
     data = dataset.features.astype("<f4").tobytes() + dataset.labels.astype("<i8").tobytes()
@@ -36,9 +38,57 @@ def test_the_manifest_describes_the_default_model(synthetic_model: Path) -> None
         "learningRate": 0.01,
         "seed": 0,
         "categoryShares": pytest.approx({c["code"]: 1 / 3 for c in manifest["categories"]}),
+        "features": manifest["training"]["features"],
     }
     assert manifest["validation"]["rows"] == 180
     assert list(manifest)[8:] == ["training", "validation"]
+
+
+def test_the_manifest_has_the_statistics_of_each_feature_of_the_training_rows(
+    vectors: Path, vectors_model: Path
+) -> None:
+    dataset = read_csv(vectors)
+    training = stratified_split(dataset.labels, dataset.categories, 0.2, seed=3).training
+    rows = dataset.features[training].astype(np.float64)
+    assert read_json(vectors_model / "manifest.json")["training"]["features"] == {
+        "mean": pytest.approx(rows.mean(axis=0), rel=1e-5),
+        "spread": pytest.approx(rows.std(axis=0), rel=1e-5),
+        "min": pytest.approx(rows.min(axis=0), rel=1e-5),
+        "max": pytest.approx(rows.max(axis=0), rel=1e-5),
+    }
+    text = (vectors_model / "manifest.json").read_text(encoding="utf-8")
+    assert re.search(r'"mean": \[-?\d.*\],\n', text), "a feature stands on a line of its own"
+
+
+def test_the_space_comes_from_the_files_name_and_the_width(vectors_model: Path) -> None:
+    assert read_json(vectors_model / "manifest.json")["input"]["space"] == "csv:vectors-4"
+
+
+@pytest.mark.parametrize(
+    ("source", "space"),
+    [
+        ("synthetic.csv", "csv:synthetic-2"),
+        ("Vetores de março (2).csv", "csv:Vetores-de-mar-o-2--2"),
+        ("a:b.csv", "csv:a-b-2"),
+        (f"{'x' * 200}.csv", f"csv:{'x' * 94}-2"),
+    ],
+)
+def test_a_default_space_is_a_name_that_the_worker_takes(source: str, space: str) -> None:
+    dataset = Dataset(np.zeros((2, 2), np.float32), np.arange(2), ("A", "B"), source, "")
+    assert default_space(dataset) == space
+    assert SPACE.fullmatch(space)
+
+
+def test_a_space_and_a_date_are_taken_from_the_command_line(vectors: Path, tmp_path: Path) -> None:
+    done = train_command(
+        *("--data", vectors, "--epochs", "1", "--out", tmp_path),
+        *("--space", "erp-tfidf:v2", "--data-date", "2026-11-20"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    manifest = read_json(tmp_path / "manifest.json")
+    assert manifest["input"]["space"] == "erp-tfidf:v2"
+    assert manifest["training"]["data"]["date"] == "2026-11-20"
+    assert done.stdout.endswith("; feature space erp-tfidf:v2\n")
 
 
 def test_the_json_files_are_utf8_with_real_accents_and_a_last_newline(synthetic_model: Path) -> None:

@@ -66,6 +66,17 @@ def test_golden_numbers_are_exact_float32(synthetic_model: Path) -> None:
         assert np.array_equal(matrix, matrix.astype(np.float32).astype(np.float64))
 
 
+@pytest.mark.parametrize("fixture", ["synthetic_model", "vectors_model"])
+def test_the_golden_rows_name_the_category_that_comes_out(
+    fixture: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(fixture)
+    codes = [category["code"] for category in read_json(folder / "manifest.json")["categories"]]
+    golden = read_json(folder / "golden.json")
+    winners = np.array(golden["logits"]).argmax(axis=1)
+    assert golden["categories"] == [codes[winner] for winner in winners]
+
+
 def test_golden_rows_cover_every_category_zeros_and_a_large_row(synthetic_model: Path) -> None:
     golden = read_json(synthetic_model / "golden.json")
     inputs, winners = np.array(golden["inputs"]), np.array(golden["logits"]).argmax(axis=1)

@@ -1,4 +1,5 @@
 import { type ModelInfo, NO_CATEGORY } from '../domain/category.ts';
+import { createCountOutside } from '../domain/far-outside.ts';
 import { type PredictionBatch, scatterPredictions } from '../domain/prediction.ts';
 import type { CheckedProducts, Reject } from '../domain/product.ts';
 import type { MicroBatcher, SubmitOptions } from './micro-batcher.ts';
@@ -14,8 +15,10 @@ export type CategorizeProducts = (products: CheckedProducts, options?: SubmitOpt
 export function createCategorizeProducts(dependencies: {
   readonly batcher: MicroBatcher;
   readonly observer: ProductObserver;
+  readonly model: Pick<ModelInfo, 'features'>;
 }): CategorizeProducts {
-  const { batcher, observer } = dependencies;
+  const { batcher, observer, model } = dependencies;
+  const countOutside = model.features && createCountOutside(model.features);
   return async (products, options) => {
     const { count, acceptedRows } = products;
     const { predictions: accepted, batch } = await batcher.submit(products.features, options);
@@ -23,7 +26,9 @@ export function createCategorizeProducts(dependencies: {
     const rejects = withFailedPredictions(products, accepted);
     observer.products('categorized', count - rejects.length);
     observer.products('rejected', rejects.length);
-    return { predictions, rejects, batch };
+    const outside = countOutside?.(products.features, accepted.categoryIndexes);
+    if (outside) observer.outside(outside);
+    return { predictions, rejects, outside, batch };
   };
 }
 

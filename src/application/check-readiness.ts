@@ -1,4 +1,6 @@
+import type { ModelInfo } from '../domain/category.ts';
 import { messageOf } from '../domain/errors.ts';
+import { describeKind, fitsModel } from '../domain/feature-space.ts';
 import type { QueueDepth } from './ports.ts';
 
 /** Jobs wait, and this worker has taken none for so long: it does not work, whatever its connection says. */
@@ -12,7 +14,7 @@ interface Readiness {
 
 export type CheckReadiness = () => Promise<Readiness>;
 
-/** Whether this worker can do its work: Redis can be trusted, and the queue makes progress. */
+/** Whether this worker can do its work: Redis can be trusted, the queue makes progress, and there are jobs for its model. */
 export function createCheckReadiness(dependencies: {
   readonly redisProblem: () => Promise<string | undefined>;
   /** The input queue first. */
@@ -20,11 +22,16 @@ export function createCheckReadiness(dependencies: {
   /** Milliseconds since 1970, as `now`. */
   readonly lastProgressAt: () => number;
   readonly now: () => number;
+  readonly model: Pick<ModelInfo, 'space' | 'width'>;
 }): CheckReadiness {
-  const { redisProblem, queueDepths, lastProgressAt, now } = dependencies;
+  const { redisProblem, queueDepths, lastProgressAt, now, model } = dependencies;
 
-  async function progressProblem(): Promise<string | undefined> {
+  async function queueProblem(): Promise<string | undefined> {
     const [input] = await queueDepths();
+    return mismatchProblem(input, model) ?? progressProblem(input);
+  }
+
+  function progressProblem(input: QueueDepth): string | undefined {
     const idleSeconds = (now() - lastProgressAt()) / 1000;
     const stuck =
       !input.paused && input.oldestWaitingAgeSeconds > STUCK_AFTER_SECONDS && idleSeconds > STUCK_AFTER_SECONDS;
@@ -35,7 +42,23 @@ export function createCheckReadiness(dependencies: {
 
   return async () => {
     const redis = await redisProblem();
-    const problem = redis ?? (await progressProblem().catch(messageOf));
+    const problem = redis ?? (await queueProblem().catch(messageOf));
     return { ready: problem === undefined, problems: problem === undefined ? [] : [problem] };
   };
+}
+
+/** All jobs that are not finished were given back, and wait for another model than this worker's. */
+function mismatchProblem(
+  { jobs, mismatched = [] }: QueueDepth,
+  model: Pick<ModelInfo, 'space' | 'width'>,
+): string | undefined {
+  const { waiting, prioritized, active, delayed } = jobs;
+  const unfinished = waiting + prioritized + active + delayed;
+  const foreign = mismatched.filter((kind) => !fitsModel(kind, model));
+  const left = foreign.reduce((sum, kind) => sum + kind.waiting + kind.delayed, 0);
+  // Of a long queue both are estimates.
+  if (left === 0 || left < 0.999 * unfinished) return undefined;
+  const wanted = foreign.map(describeKind).join(', ');
+  const all = unfinished === 1 ? 'the only job' : `all ${unfinished} jobs`;
+  return `${all} on the queue cannot be answered by this worker: they have vectors of ${wanted}, and its model answers ${model.space} (width ${model.width}); start a worker with the right MODEL_PATH`;
 }

@@ -29,6 +29,8 @@ export interface EnqueueOptions {
   readonly chunkSize: number;
   /** Waits while about so many bytes of products are in Redis and not categorized. */
   readonly maxPendingBytes: number;
+  /** What produced the vectors, where that is known. */
+  readonly space?: string;
   /** Ends the import between two chunks. */
   readonly stop: AbortSignal;
   readonly onProgress?: (progress: EnqueueProgress) => void;
@@ -70,7 +72,7 @@ export async function enqueueProducts(
   options: EnqueueOptions,
 ): Promise<EnqueueSummary> {
   const { source, queue, rejects, clock } = ports;
-  const { runId, command, chunkSize, maxPendingBytes, stop, onProgress } = options;
+  const { runId, command, space, chunkSize, maxPendingBytes, stop, onProgress } = options;
   const before = await queue.begin(runId, `${source.fingerprint}-${chunkSize}`, command);
   if (before.totals && before.lost.length === 0) return sentCompletely(runId, before.totals);
   await queue.clear(runId, before.lost);
@@ -110,7 +112,7 @@ export async function enqueueProducts(
     }
     await waitForRoom(products.features.values.byteLength + products.ids.byteLength);
     const sending = queue
-      .enqueue({ number, runId, products })
+      .enqueue({ number, runId, products, space })
       .then(() => {
         sent.jobs++;
         sent.products += rows;

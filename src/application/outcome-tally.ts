@@ -16,6 +16,8 @@ export interface Tally {
   readonly toReview: number;
   /** Who answered, with the number of products. */
   readonly models: readonly (AnsweringModel & { readonly products: number })[];
+  /** Categorized products far outside of what their model was trained on; undefined where no model knew what that was. */
+  readonly outside?: number;
 }
 
 /** Outcomes of products, and the model that they come from. */
@@ -34,16 +36,18 @@ export function createTally(reviewBelow: number) {
   let confidenceSum = 0;
   let toReview = 0;
   const models = new Map<string, AnsweringModel & { products: number }>();
+  let outsideSum: number | undefined;
   return {
     get products(): number {
       return products;
     },
     add({ modelVersion: version, modelSha256: sha256, products: outcomes }: TalliedResult): void {
-      const { rows, categories, categoryIndexes, confidences, rejects } = outcomes;
+      const { rows, categories, categoryIndexes, confidences, rejects, outside } = outcomes;
       const label = modelLabel({ version, sha256 });
       models.set(label, { version, sha256, products: (models.get(label)?.products ?? 0) + rows });
       products += rows;
       rejected += rejects.length;
+      if (outside !== undefined) outsideSum = (outsideSum ?? 0) + outside;
       for (const { code } of rejects) increment(rejectedByCode, code);
       const counts = new Uint32Array(categories.length);
       for (let row = 0; row < rows; row++) {
@@ -69,6 +73,7 @@ export function createTally(reviewBelow: number) {
         meanConfidence,
         toReview,
         models: answered,
+        outside: outsideSum,
       };
     },
   };

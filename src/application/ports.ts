@@ -8,6 +8,7 @@
  */
 import type { ModelInfo } from '../domain/category.ts';
 import type { RejectReason } from '../domain/errors.ts';
+import type { VectorKind } from '../domain/feature-space.ts';
 import type { FeatureMatrix } from '../domain/features.ts';
 import type { AnsweringModel, ChunkState, ImportTotals } from '../domain/import.ts';
 import type { PredictionBatch } from '../domain/prediction.ts';
@@ -70,6 +71,8 @@ export interface Categorization {
   readonly predictions: PredictionBatch;
   /** In the order of the products. */
   readonly rejects: readonly Reject[];
+  /** Products far outside of what the model was trained on; absent where the model does not know what that was. */
+  readonly outside?: number;
   /** The batch that completed it; none where every product was refused before the model. */
   readonly batch?: BatchObservation;
 }
@@ -117,6 +120,13 @@ export interface JobObserver {
     readonly seconds: number;
     readonly error?: { readonly code: string; readonly message: string };
   }): void;
+  /** The model of this worker was not made for the job: it waits, delayed, for a worker that fits. */
+  returned(job: {
+    readonly queue: string;
+    readonly jobId: string;
+    readonly runId?: string;
+    readonly wanted: VectorKind;
+  }): void;
   /** A worker died or froze with the job; it is on the queue again. */
   stalled(job: { readonly queue: string; readonly jobId: string }): void;
 }
@@ -129,6 +139,8 @@ export interface HttpObserver {
 /** Counts products by what became of them. */
 export interface ProductObserver {
   products(outcome: 'categorized' | 'rejected', count: number): void;
+  /** Categorized products that lie far outside of what the model was trained on. */
+  outside(count: number): void;
 }
 
 /** Products of files (or standard input), read as flat arrays; back-pressure is the consumer's pace. */
@@ -179,6 +191,8 @@ export interface OutgoingChunk {
   readonly number: number;
   readonly runId: string;
   readonly products: ProductTable;
+  /** What produced the vectors, where that is known: only a model of that space answers them. */
+  readonly space?: string;
 }
 
 /** What is remembered of a run that was begun before, held against what is there. */
@@ -286,6 +300,8 @@ export interface CategorizedProducts {
   readonly confidences: Float32Array;
   /** In the order of the products. */
   readonly rejects: readonly Reject[];
+  /** Those far outside of what the model was trained on; absent where the model does not know what that was. */
+  readonly outside?: number;
 }
 
 /** What is left of a result once its products are written. */
@@ -377,6 +393,16 @@ export interface QueueDepth {
   readonly paused: boolean;
   /** Workers that are connected to it; none where nobody may look. */
   readonly workers?: number;
+  /** Jobs that a worker gave back because its model was not made for them, by what they want; absent where there are none. */
+  readonly mismatched?: readonly MismatchedJobs[];
+}
+
+/** Of a long queue an estimate, from a part of it. */
+export interface MismatchedJobs extends VectorKind {
+  /** Those that a worker could take now, or has just taken. */
+  readonly waiting: number;
+  /** Those that are left alone for a while. */
+  readonly delayed: number;
 }
 
 export interface FailedJob {

@@ -36,14 +36,14 @@ export async function predictSource(
 
   async function categorize({ ids, features }: ProductTable): Promise<CategorizedProducts> {
     const { rows: count } = features;
-    const { predictions, rejects } = await categorizeProducts({
+    const { predictions, rejects, outside } = await categorizeProducts({
       count,
       features,
       acceptedRows: undefined,
       rejects: [],
     });
     const { categoryIndexes, confidences } = predictions;
-    return { rows: count, ids, categories, categoryIndexes, confidences, rejects };
+    return { rows: count, ids, categories, categoryIndexes, confidences, rejects, outside };
   }
 
   await file.begin();

@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Tally } from '../application/outcome-tally.ts';
 import type { OutputFormat } from '../composition.ts';
 import type { Config } from '../config.ts';
-import { runIdSchema } from '../contract/index.ts';
+import { runIdSchema, spaceSchema } from '../contract/index.ts';
 import { printableLine } from '../domain/printable.ts';
 
 /** What became of a command. Stable: scripts rely on it. */
@@ -65,6 +65,13 @@ export function runOption(description: string): Option {
   });
 }
 
+export function spaceOption(description: string): Option {
+  return new Option('--space <name>', description).argParser((text: string) => {
+    if (spaceSchema.safeParse(text).success) return text;
+    throw new InvalidArgumentError('expected 1 to 100 of A-Z a-z 0-9 . _ : -');
+  });
+}
+
 export function outputFormatOption(flags: string): Option {
   return new Option(flags, 'format of the output (default: by the ending of --out, else csv)').choices([
     'csv',
@@ -123,13 +130,27 @@ export function describeTally(tally: Tally, reviewBelow: number): Record<string,
 
 /** The share of each category, and how sure the model was; nothing where nothing was categorized. */
 export function describeCategories(tally: Tally, reviewBelow: number): Record<string, string | number> {
-  const { categorized, byCategory, meanConfidence, toReview } = tally;
+  const { categorized, byCategory, meanConfidence, toReview, outside } = tally;
   if (categorized === 0) return {};
   return {
     categories: formatShares(byCategory, categorized),
     ...(meanConfidence !== undefined && { confidence: `${meanConfidence.toFixed(3)} on average` }),
     'to review': `${formatNumber(toReview)} below ${reviewBelow}`,
+    ...(outside !== undefined && {
+      'unlike training': `${formatNumber(outside)} (${percent(outside, categorized)}) lie far outside of what the model was trained on`,
+    }),
   };
+}
+
+/** From this share on, products far outside are no chance. */
+const MANY_OUTSIDE = 0.01;
+
+/** Warns where the confidences of a model mean little, because it was trained on other products. */
+export function noteOutside({ outside = 0, categorized }: Tally, { note }: Pick<CommandContext, 'note'>): void {
+  if (outside <= MANY_OUTSIDE * categorized) return;
+  note(
+    `${percent(outside, categorized)} of the products lie far outside of what the model was trained on: it may be sure of them and wrong; compare some by hand, and see: categorizer model check`,
+  );
 }
 
 /** `1,204`. */
@@ -140,5 +161,9 @@ export function formatNumber(value: number): string {
 /** `A 62.1 %, B 37.9 %`, the largest first. */
 function formatShares(counts: Readonly<Record<string, number>>, total: number): string {
   const entries = Object.entries(counts).sort(([, a], [, b]) => b - a);
-  return entries.map(([name, count]) => `${name} ${((100 * count) / total).toFixed(1)} %`).join(', ');
+  return entries.map(([name, count]) => `${name} ${percent(count, total)}`).join(', ');
+}
+
+function percent(count: number, total: number): string {
+  return `${((100 * count) / total).toFixed(1)} %`;
 }

@@ -2,13 +2,7 @@ import { Command } from 'commander';
 import { type EnqueueProgress, type EnqueueSummary, enqueueProducts } from '../application/enqueue-products.ts';
 import { accountForImport } from '../application/import-tracker.ts';
 import type { ImportNotes, ImportRecords, ProductQueue, ProductSource, RejectSink } from '../application/ports.ts';
-import {
-  composeEnqueue,
-  createRejectFiles,
-  type FileProductSource,
-  readModelWidth,
-  systemClock,
-} from '../composition.ts';
+import { composeEnqueue, createRejectFiles, type FileProductSource, readModel, systemClock } from '../composition.ts';
 import { maxChunkProducts } from '../contract/index.ts';
 import { CategorizerError } from '../domain/errors.ts';
 import { type CommandAccount, commandAccount, describeAccount, exitCodeOf, incompleteSentence } from './account.ts';
@@ -20,6 +14,7 @@ import {
   formatTotal,
   integerOption,
   runOption,
+  spaceOption,
 } from './context.ts';
 import { addInputOptions, type InputOptions, openInput } from './input.ts';
 import { createProgress, type Progress } from './progress.ts';
@@ -33,6 +28,7 @@ export interface EnqueueOptions extends InputOptions {
 
 interface CommandOptions extends EnqueueOptions {
   width?: number;
+  space?: string;
   dryRun?: boolean;
   json?: boolean;
 }
@@ -44,6 +40,11 @@ export function enqueueCommand(context: CommandContext): Command {
       '--width <numbers>',
       "numbers in a feature vector (default: from the model's manifest)",
       integerOption(1, 100_000),
+    )
+    .addOption(
+      spaceOption(
+        "what produced the vectors (default: from the model's manifest; with --width none, and any model answers)",
+      ),
     )
     .option('--dry-run', 'read and check everything, send and write nothing')
     .option('--json', 'print the summary as JSON')
@@ -82,11 +83,11 @@ export function addEnqueueOptions(command: Command): Command {
 
 async function enqueue(files: string[], options: CommandOptions, context: CommandContext): Promise<void> {
   const config = context.config();
-  const width = options.width ?? (await readModelWidth(config));
+  const { width, space } = options.width === undefined ? await readModel(config) : { width: options.width };
   const source = await openInput(files, options, width, context);
   try {
     if (options.dryRun) {
-      const summary = await sendProducts(source, dryRunTarget(source, context), { ...options, width }, context);
+      const summary = await sendProducts(source, dryRunTarget(source, context), { space, ...options, width }, context);
       context.print(options.json ? JSON.stringify(summary) : formatFields(describeDryRun(summary)));
       context.exitWith(summary.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
       return;
@@ -94,7 +95,7 @@ async function enqueue(files: string[], options: CommandOptions, context: Comman
     const app = await composeEnqueue(config, context.stop);
     try {
       const rejects = createRejectFiles({ inputs: source.inputs, base: options.rejects });
-      const summary = await sendProducts(source, { ...app, rejects }, { ...options, width }, context);
+      const summary = await sendProducts(source, { ...app, rejects }, { space, ...options, width }, context);
       report(await accountOf(app.records, summary), summary, options, context);
     } finally {
       await app.close();
@@ -134,7 +135,7 @@ async function accountOf(records: ImportRecords, summary: EnqueueSummary): Promi
 export async function sendProducts(
   source: FileProductSource,
   target: { readonly queue: ProductQueue; readonly rejects: RejectSink; readonly notes?: ImportNotes },
-  options: EnqueueOptions & { readonly width: number; readonly runId?: string },
+  options: EnqueueOptions & { readonly width: number; readonly space?: string },
   context: Pick<CommandContext, 'stop' | 'note' | 'command'>,
   bar: Progress = createProgress(),
 ): Promise<EnqueueSummary> {
@@ -146,6 +147,7 @@ export async function sendProducts(
       {
         runId,
         command: context.command,
+        space: options.space,
         chunkSize: Math.min(options.chunkSize, maxChunkProducts(options.width)),
         maxPendingBytes: options.maxPending * 1024 * 1024,
         stop: context.stop,

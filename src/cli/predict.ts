@@ -1,7 +1,8 @@
 import { Command } from 'commander';
 import { predictSource } from '../application/predict-source.ts';
 import { composePredict, openResultFile } from '../composition.ts';
-import { type CommandContext, describeTally, EXIT, formatFields, outputFormat } from './context.ts';
+import { isSynthetic, syntheticWarning } from '../domain/category.ts';
+import { type CommandContext, describeTally, EXIT, formatFields, noteOutside, outputFormat } from './context.ts';
 import { addInputOptions, type InputOptions, openInput } from './input.ts';
 import { addReviewOption } from './results.ts';
 
@@ -52,6 +53,8 @@ async function predict(files: readonly string[], options: Options, context: Comm
           ? JSON.stringify({ out, ...tally })
           : formatFields({ ...describeTally(tally, reviewBelow), ...(out !== '-' && { file: out }) }),
       );
+      if (isSynthetic(model)) context.note(syntheticWarning(model));
+      noteOutside(tally, context);
       context.exitWith(tally.rejected > 0 ? EXIT.REJECTS : EXIT.DONE);
     } finally {
       await source.close();

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { createCounts, increment } from '../application/counts.ts';
 import type { QueueDepth } from '../application/ports.ts';
 import { composeQueues, type QueueApp } from '../composition.ts';
+import { describeKind } from '../domain/feature-space.ts';
 import { type CommandContext, formatCounts, formatTable, runOption } from './context.ts';
 
 const RETRY_PAGE = 500;
@@ -36,7 +37,12 @@ function statusCommand(context: CommandContext): Command {
                 failedByCode,
                 ...(!isEmpty(health) && { redis: health }),
               })
-            : `${formatDepths(queues)}\n\nworkers connected: ${workers ?? UNKNOWN}\nfailed by code: ${formatCounts(failedByCode)}`,
+            : [
+                `${formatDepths(queues)}\n`,
+                `workers connected: ${workers ?? UNKNOWN}`,
+                `failed by code: ${formatCounts(failedByCode)}`,
+                ...describeMismatched(queues),
+              ].join('\n'),
         );
         for (const sentence of [health.problem, health.unchecked]) if (sentence !== undefined) context.note(sentence);
       }),
@@ -89,6 +95,14 @@ async function withQueues(context: CommandContext, use: (app: QueueApp) => Promi
   } finally {
     await app.close();
   }
+}
+
+/** Jobs that no connected worker's model was made for, where there are any. */
+function describeMismatched([{ mismatched = [] }]: readonly QueueDepth[]): string[] {
+  if (mismatched.length === 0) return [];
+  const counts = createCounts();
+  for (const kind of mismatched) increment(counts, describeKind(kind), kind.waiting + kind.delayed);
+  return [`wait for another model: ${formatCounts(counts)}`];
 }
 
 function formatDepths(queues: readonly QueueDepth[]): string {

@@ -3,6 +3,7 @@ import type { Run } from '../application/recategorization/ports.ts';
 import { runIdAt } from '../application/recategorization/start-due-run.ts';
 import type { RunsApp } from '../composition/runs.ts';
 import { composeLocalWorker } from '../composition.ts';
+import { isSynthetic, type ModelInfo, syntheticWarning } from '../domain/category.ts';
 import { CategorizerError } from '../domain/errors.ts';
 import { type CommandContext, runOption } from './context.ts';
 import { addFollowOptions, type FollowOptions, followRun } from './follow-run.ts';
@@ -59,17 +60,18 @@ function recategorize(options: Options, context: CommandContext): Promise<void> 
   return withRuns(
     context,
     async (app) => {
-      const run = await begin(app, options);
+      const model = await app.readModel();
+      const run = await begin(app, model, options);
       context.note(`run ${run.id} begun`);
       warnOfStatement(run.settings, context);
+      if (isSynthetic(model)) context.note(syntheticWarning(model));
       await followRun(app, run.id, options, context, () => composeLocalWorker(context.config()));
     },
     !options.detach,
   );
 }
 
-async function begin(app: RunsApp, options: Options): Promise<Run> {
-  const model = await app.readModel();
+async function begin(app: RunsApp, model: ModelInfo, options: Options): Promise<Run> {
   const name = options.schedule ?? 'manual';
   const id = options.run ?? runIdAt(name, new Date());
   if (options.schedule === undefined) {

@@ -15,6 +15,7 @@ import {
   formatCounts,
   formatFields,
   formatNumber,
+  noteOutside,
   outputFormat,
   outputFormatOption,
   ratioOption,
@@ -98,6 +99,7 @@ async function results(options: CommandOptions, context: CommandContext): Promis
         ? JSON.stringify({ runId, out, ...collected })
         : formatFields(describeCollection(collected, options)),
     );
+    noteOutside(collected, context);
     await conclude(app, collected, options, context);
   } finally {
     await app.close();

@@ -1,13 +1,8 @@
 import { Command } from 'commander';
-import {
-  composeEnqueue,
-  composeLocalWorker,
-  composeQueues,
-  createRejectFiles,
-  readModelWidth,
-} from '../composition.ts';
+import { composeEnqueue, composeLocalWorker, composeQueues, createRejectFiles, readModel } from '../composition.ts';
+import { isSynthetic, syntheticWarning } from '../domain/category.ts';
 import { commandAccount } from './account.ts';
-import { type CommandContext, formatFields, formatNumber } from './context.ts';
+import { type CommandContext, formatFields, formatNumber, noteOutside } from './context.ts';
 import {
   addEnqueueOptions,
   describeRejectFiles,
@@ -50,7 +45,8 @@ Examples:
 
 async function run(files: string[], options: Options, context: CommandContext): Promise<void> {
   const config = context.config();
-  const width = await readModelWidth(config);
+  const model = await readModel(config);
+  const { width, space } = model;
   const closers: (() => Promise<void>)[] = [];
   const using = <T extends { close(): Promise<void> }>(app: T): T => {
     closers.unshift(() => app.close());
@@ -78,7 +74,7 @@ async function run(files: string[], options: Options, context: CommandContext): 
     const sent = sendProducts(
       source,
       { ...producer, rejects },
-      { ...options, width, run: runId },
+      { ...options, width, space, run: runId },
       both,
       sendingBar,
     ).finally(() => {
@@ -110,6 +106,8 @@ async function run(files: string[], options: Options, context: CommandContext): 
           })
         : formatFields({ ...describeCollection(collection, options, account), ...describeRejectFiles(imported) }),
     );
+    if (isSynthetic(model)) context.note(syntheticWarning(model));
+    noteOutside(collection, context);
     noteSentBefore(imported, context);
     await conclude(queues, collection, options, context);
   } finally {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { SPACE_PATTERN, type VectorKind } from '../domain/feature-space.ts';
 import { MAX_FLOAT32 } from '../domain/features.ts';
-import { PRODUCT_ID_PATTERN } from '../domain/product.ts';
+import { commonWidthOf, PRODUCT_ID_PATTERN } from '../domain/product.ts';
 import { MAX_CHUNK_PRODUCTS, MAX_PAYLOAD_BYTES, PACKED_PRODUCTS_JOB, PRODUCT_JOB, PRODUCTS_JOB } from './names.ts';
 
 export const productIdSchema = z.string().regex(PRODUCT_ID_PATTERN).meta({
@@ -13,6 +14,14 @@ export const runIdSchema = z
   .regex(/^[A-Za-z0-9._-]{1,100}$/)
   .meta({ description: 'The import or recategorization that this belongs to: 1 to 100 of A-Z a-z 0-9 . _ -' });
 
+export const spaceSchema = z.string().regex(SPACE_PATTERN).meta({
+  description:
+    'What produced the vectors (input.space of the manifest): only a model of that space answers. 1 to 100 of A-Z a-z 0-9 . _ : -',
+});
+
+/** What every job may say besides its products. */
+const origin = { runId: runIdSchema.optional(), space: spaceSchema.optional() };
+
 export const featuresSchema = z.array(z.number().min(-MAX_FLOAT32).max(MAX_FLOAT32)).min(1).meta({
   description: "As many numbers as the model's width, each finite in float32.",
 });
@@ -21,14 +30,14 @@ export const productSchema = z.object({ productId: productIdSchema, features: fe
 
 /** Data of a `product` job. */
 export const productJobSchema = productSchema
-  .extend({ runId: runIdSchema.optional() })
+  .extend(origin)
   .meta({ title: `Data of a '${PRODUCT_JOB}' job: one product` });
 
 /** Data of a `products` job: a chunk that people can read. */
 export const productsJobSchema = z
   .object({
     products: z.array(productSchema).min(1).max(MAX_CHUNK_PRODUCTS),
-    runId: runIdSchema.optional(),
+    ...origin,
   })
   .meta({ title: `Data of a '${PRODUCTS_JOB}' job: a chunk of products` });
 
@@ -49,7 +58,7 @@ export const packedProductsJobSchema = payloadSchema
       .min(1)
       .max(MAX_PAYLOAD_BYTES / 4)
       .meta({ description: 'Numbers in a feature vector.' }),
-    runId: runIdSchema.optional(),
+    ...origin,
   })
   .meta({ title: `Data of a '${PACKED_PRODUCTS_JOB}' job: a chunk of products as binary` });
 
@@ -61,7 +70,7 @@ const chunkEnvelopeSchema = productsJobSchema.extend({
   products: z.array(z.unknown()).min(1).max(MAX_CHUNK_PRODUCTS),
 });
 
-const productEnvelopeSchema = z.object({ runId: runIdSchema.optional() });
+const productEnvelopeSchema = z.object(origin);
 
 export type ProductJobData = z.infer<typeof productJobSchema>;
 export type ProductsJobData = z.infer<typeof productsJobSchema>;
@@ -69,8 +78,13 @@ export type PackedProductsJobData = z.infer<typeof packedProductsJobSchema>;
 
 /** The content of a job whose form is right; its products are still unchecked, and those of a packed one elsewhere. */
 export type ParsedJob =
-  | { readonly form: 'one' | 'chunk'; readonly products: readonly unknown[]; readonly runId?: string }
-  | { readonly form: 'packed'; readonly packed: PackedProductsJobData; readonly runId?: string };
+  | ({ readonly form: 'one' | 'chunk'; readonly products: readonly unknown[] } & JobOrigin)
+  | ({ readonly form: 'packed'; readonly packed: PackedProductsJobData } & JobOrigin);
+
+interface JobOrigin {
+  readonly runId?: string;
+  readonly space?: string;
+}
 
 /**
  * Reads the data of a job of any form.
@@ -81,7 +95,7 @@ export function parseJob(name: string, data: unknown): ParsedJob | string {
   switch (name) {
     case PRODUCT_JOB: {
       const parsed = productEnvelopeSchema.safeParse(data);
-      return parsed.success ? { form: 'one', products: [data], runId: parsed.data.runId } : sentenceOf(parsed.error);
+      return parsed.success ? { form: 'one', products: [data], ...parsed.data } : sentenceOf(parsed.error);
     }
     case PRODUCTS_JOB: {
       const parsed = chunkEnvelopeSchema.safeParse(data);
@@ -89,11 +103,24 @@ export function parseJob(name: string, data: unknown): ParsedJob | string {
     }
     case PACKED_PRODUCTS_JOB: {
       const { data: packed, error } = packedProductsJobSchema.safeParse(data);
-      return packed ? { form: 'packed', packed, runId: packed.runId } : sentenceOf(error);
+      if (!packed) return sentenceOf(error);
+      return { form: 'packed', packed, runId: packed.runId, space: packed.space };
     }
     default:
       return `unknown job name ${JSON.stringify(name)}: expected '${PRODUCT_JOB}', '${PRODUCTS_JOB}' or '${PACKED_PRODUCTS_JOB}'`;
   }
+}
+
+/**
+ * What a job says of its vectors. The only product of a job may be a bad one, so its width says nothing; nor does a width
+ * that the payload has no room for, which is a bad payload.
+ */
+export function vectorKindOf(job: ParsedJob): VectorKind {
+  const { space } = job;
+  if (job.form === 'one') return { space };
+  if (job.form !== 'packed') return { space, width: commonWidthOf(job.products) };
+  const { count, width, bytes } = job.packed;
+  return { space, width: 4 * count * width <= bytes ? width : undefined };
 }
 
 /** What is wrong with data, each with its place. */

@@ -14,6 +14,10 @@ const origin = {
   model: modelSchema,
   runId: runIdSchema.optional(),
   jobId: z.string().min(1).meta({ description: 'The input job.' }),
+  outside: z.number().int().min(0).max(MAX_CHUNK_PRODUCTS).optional().meta({
+    description:
+      'How many of the products lie far outside of what the model was trained on; absent where its manifest does not say what that was.',
+  }),
 };
 
 export const rejectReasonSchema = z.object({

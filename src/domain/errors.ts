@@ -26,7 +26,7 @@ export const ERROR_CODES = {
   MODEL_CHECKSUM_MISMATCH: 'The sha256 of the ONNX file is not the one in the manifest.',
   MODEL_SHAPE_MISMATCH: 'Inputs, outputs, width, categories or the batch dimension do not fit the manifest.',
   MODEL_LOAD_FAILED: 'The runtime could not load the ONNX file.',
-  MODEL_GOLDEN_MISMATCH: 'The model does not reproduce the golden sample.',
+  MODEL_GOLDEN_MISMATCH: 'The model does not reproduce the golden sample: its logits, or its category codes.',
   PREDICTOR_UNAVAILABLE: 'The predictor fails on every input, a harmless one too, or was closed.',
   SHUTTING_DOWN: 'The process is stopping and takes no more products.',
   HTTP_NOT_LISTENING: 'The HTTP port is taken, or its address is not one of this machine.',
@@ -52,7 +52,8 @@ export const ERROR_CODES = {
     'The category column of the ERP (--apply) cannot be written, or cannot hold the categories of the model.',
   APPLY_SQL_FAILED: "The ERP's own statement (--apply-sql) failed.",
   UNKNOWN_CATEGORY: 'A person decided on a category that the model does not know.',
-  MODEL_MISMATCH: 'The workers run another model than the one that the run was planned for.',
+  MODEL_MISMATCH:
+    'No worker had a model that was made for these vectors, or the workers run another model than the run was planned for.',
   RESULT_LOST: 'The result of a chunk vanished again and again: somebody else collects or removes it.',
   RUN_LOCKED: 'Another run is under way, waits for approval or is being reverted.',
   RUN_NOT_FOUND: 'There is no such run.',

@@ -68,6 +68,18 @@ export function readProducts(products: readonly unknown[], width: number): Check
   };
 }
 
+/** How many numbers each vector of a chunk has; undefined where they differ, or where no product has a vector. */
+export function commonWidthOf(products: readonly unknown[]): number | undefined {
+  let width: number | undefined;
+  for (const product of products) {
+    const { features } = fieldsOf(product);
+    if (!Array.isArray(features)) continue;
+    if (width !== undefined && features.length !== width) return undefined;
+    width = features.length;
+  }
+  return width;
+}
+
 /** The id of every product as it came; null where it was not a string. */
 export function productIdsOf(products: readonly unknown[]): (string | null)[] {
   return products.map((product) => {

@@ -57,6 +57,8 @@ export function createJobObserver(sinks: { readonly metrics: Metrics; readonly l
       else
         logger.warn({ jobId, runId, ...error }, outcome === 'failed' ? 'job failed for good' : 'job failed; retrying');
     },
+    // The log has a line for each kind of vectors and minute.
+    returned: (job) => metrics.jobs.returned(job),
     stalled(job) {
       metrics.jobs.stalled(job);
       logger.warn({ jobId: job.jobId }, 'job stalled: its worker died or froze; it is on the queue again');

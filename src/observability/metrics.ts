@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
 import type { BatchStart, JobObserver, ProductObserver, QueueDepth } from '../application/ports.ts';
 import { type ModelInfo, NO_CATEGORY } from '../domain/category.ts';
+import { describeKind } from '../domain/feature-space.ts';
 import type { PredictionBatch } from '../domain/prediction.ts';
 import { ArrayHistogram } from './array-histogram.ts';
 import { createProcessMetrics, type ProcessMetrics } from './process-metrics.ts';
@@ -10,6 +11,9 @@ const WAIT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 const INFERENCE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2];
 const JOB_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28800];
 const CONFIDENCE = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.999, 1];
+
+/** No space has a name with a blank. */
+const OTHER_SPACES = 'all others';
 
 export interface Metrics extends ProcessMetrics {
   readonly jobs: JobObserver;
@@ -40,6 +44,12 @@ export function createMetrics(sources: {
     registers,
   });
   for (const outcome of ['categorized', 'rejected']) products.inc({ outcome }, 0);
+  const outside = new Counter({
+    name: 'categorizer_products_outside_total',
+    help: 'Categorized products that lie far outside of what the model was trained on.',
+    registers,
+  });
+  outside.inc(0);
   const predictions = new Counter({
     name: 'categorizer_predictions_total',
     help: 'Predictions by category.',
@@ -85,6 +95,14 @@ export function createMetrics(sources: {
     registers,
   });
   for (const outcome of ['completed', 'failed', 'retried']) jobsFinished.inc({ queue: inputQueue, outcome }, 0);
+  const jobsReturned = new Counter({
+    name: 'categorizer_jobs_returned_total',
+    help: 'Jobs given back for a worker with another model, by the feature space that they want, or the width.',
+    labelNames: ['queue', 'space'],
+    registers,
+  });
+  const returnedSpace = createBoundedLabel();
+  jobsReturned.inc({ queue: inputQueue, space: OTHER_SPACES }, 0);
   const jobsStalled = new Counter({
     name: 'categorizer_jobs_stalled_total',
     help: 'Jobs taken from a worker that died or froze.',
@@ -135,10 +153,23 @@ export function createMetrics(sources: {
     registers,
   });
 
+  const queueMismatched = new Gauge({
+    name: 'categorizer_queue_mismatched_jobs',
+    help: 'Jobs that workers gave back because their model did not fit, read at scrape time; the same on every replica.',
+    labelNames: ['queue', 'state'],
+    registers,
+  });
+
   async function readQueues(): Promise<void> {
     const depths = await queueDepths().catch(() => []);
-    for (const gauge of [queueJobs, queueAge, queuePaused, queueWorkers]) gauge.reset();
-    for (const { queue, jobs, oldestWaitingAgeSeconds, paused, workers } of depths) {
+    for (const gauge of [queueJobs, queueAge, queuePaused, queueWorkers, queueMismatched]) gauge.reset();
+    for (const { queue, jobs, oldestWaitingAgeSeconds, paused, workers, mismatched = [] } of depths) {
+      if (queue === inputQueue) {
+        for (const state of ['waiting', 'delayed'] as const) {
+          const count = mismatched.reduce((sum, kind) => sum + kind[state], 0);
+          queueMismatched.set({ queue, state }, count);
+        }
+      }
       for (const [state, count] of Object.entries(jobs)) queueJobs.set({ queue, state }, count);
       queueAge.set({ queue }, oldestWaitingAgeSeconds);
       queuePaused.set({ queue }, Number(paused));
@@ -153,9 +184,13 @@ export function createMetrics(sources: {
         jobsFinished.inc({ queue, outcome });
         if (outcome === 'completed') jobDuration.observe(seconds);
       },
+      returned: ({ queue, wanted }) => jobsReturned.inc({ queue, space: returnedSpace(describeKind(wanted)) }),
       stalled: () => jobsStalled.inc(),
     },
-    products: { products: (outcome, count) => products.inc({ outcome }, count) },
+    products: {
+      products: (outcome, count) => products.inc({ outcome }, count),
+      outside: (count) => outside.inc(count),
+    },
     http,
     expose,
     batchStarted({ rows, reason, waitSeconds }) {
@@ -181,5 +216,14 @@ export function createMetrics(sources: {
         stop();
       }
     },
+  };
+}
+
+/** Jobs on the queue may name any number of spaces, and each would be a series for ever: the first 20 have their own. */
+function createBoundedLabel(most = 20): (label: string) => string {
+  const known = new Set<string>();
+  return (label) => {
+    if (known.size < most) known.add(label);
+    return known.has(label) ? label : OTHER_SPACES;
   };
 }

@@ -15,12 +15,17 @@ describe('model check', () => {
     expect(stderr).toBe('');
     for (const text of [name, version, sha256, 'golden sample']) expect(stdout).toContain(text);
     expect(stdout).toMatch(/^width +16$/m);
+    expect(stdout).toMatch(/^space +synthetic-16$/m);
+    expect(stdout).toMatch(/^trained on +synthetic, 900 rows/m);
+    expect(stdout).toMatch(/^accuracy +1\.000 on 180 rows/m);
+    expect(stdout).toMatch(/^MATERIAL_CONSTRUCAO +1\.000 +1\.000 +60$/m);
+    expect(stdout).toContain('golden sample (logits and category codes)');
     for (const category of categories) expect(stdout).toContain(category.code);
     expect(code).toBe(0);
   });
 
   it('--json prints one object: the model as its manifest has it', async () => {
-    const { name, version, sha256, width, categories, training } = JSON.parse(
+    const { name, version, sha256, width, categories, input, training, validation } = JSON.parse(
       await readFile(new URL('manifest.json', SHIPPED), 'utf8'),
     );
     const { code, stdout, stderr } = await runCli(['model', 'check', '--json']);
@@ -30,8 +35,18 @@ describe('model check', () => {
       version,
       sha256,
       width,
+      space: input.space,
       categories,
       trainingShares: training.categoryShares,
+      trainedOn: { source: 'synthetic', rows: 900 },
+      validation: {
+        rows: validation.rows,
+        accuracy: validation.accuracy,
+        perCategory: validation.perCategory,
+      },
+      synthetic: true,
+      featureStatistics: true,
+      checks: { checksum: true, shapes: true, goldenLogits: true, goldenCategories: true },
     });
     expect(code).toBe(0);
   });
@@ -94,6 +109,31 @@ describe('a model that is not right', () => {
     expect(stdout).toBe('');
     expect(stderr).toMatch(new RegExp(`^${error}: .+\\n$`));
     expect(code).toBe(1);
+  });
+
+  it('whose labels were rotated is refused, as every answer would be wrong', async () => {
+    await spoil(
+      'manifest.json',
+      changeJson(({ categories, ...rest }) => {
+        const [first, ...others] = categories as object[];
+        return { ...rest, categories: [...others, first] };
+      }),
+    );
+    const file = workspace.path('catalogue.csv');
+    const { code, stdout, stderr } = await runCli(['predict', file], { env });
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^MODEL_GOLDEN_MISMATCH: row 0 .* comes out as INFORMATICA, the training gave AUTOPECAS: /);
+    expect(code).toBe(1);
+  });
+
+  it('whose golden sample is of an older training is accepted, and the check says what it could not check', async () => {
+    await spoil(
+      'golden.json',
+      changeJson(({ categories, ...rest }) => rest),
+    );
+    const { code, stdout } = await runCli(['model', 'check'], { env });
+    expect(stdout).toContain('the order of the categories could not be checked');
+    expect(code).toBe(0);
   });
 
   it('with bytes that are no ONNX is refused', async () => {

@@ -8,7 +8,7 @@ import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
 import { readRows as readOutcomes } from '../support/files-results.ts';
 import { readRows, untilDone } from '../support/load.ts';
 import { runCli, startWorker } from '../support/processes.ts';
-import { makeProducts, toCsv, WIDTH } from '../support/products.ts';
+import { makeProducts, SYNTHETIC_NOTE, toCsv, WIDTH } from '../support/products.ts';
 
 const HEADER = 'product_id,category_code,confidence,reject_code,reject_message,model_version,result_id';
 // Nothing listens on port 1: predict needs no queue.
@@ -53,7 +53,7 @@ describe('predict', () => {
       expect.stringMatching(/^,,,INVALID_PRODUCT_ID,.+,\w+,$/),
     ]);
     expect(stderr).toMatch(
-      /^products +7\ncategorized +3 \(.*INFORMATICA 33\.3 %.*\)\nconfidence +[01]\.\d{3} on average\nto review +\d below 0\.7\nrejected +4 \(.+\)\n$/,
+      /^products +7\ncategorized +3 \(.*INFORMATICA 33\.3 %.*\)\nconfidence +[01]\.\d{3} on average\nto review +\d below 0\.7\nunlike training +0 \(0\.0 %\) lie far outside [^\n]+\nrejected +4 \(.+\)\nthe model [^\n]+ synthetic data: [^\n]+\n$/,
     );
     expect(code).toBe(3);
   });
@@ -61,7 +61,7 @@ describe('predict', () => {
   it('gives JSON lines where --out ends so, and one JSON object as the summary', async () => {
     const out = workspace.path('out.jsonl');
     const { code, stdout, stderr } = await predict([await workspace.write('c.csv', MIXED), '--out', out, '--json']);
-    expect(stderr).toBe('');
+    expect(stderr).toMatch(SYNTHETIC_NOTE);
     expect(JSON.parse(stdout)).toEqual({
       out,
       products: 7,
@@ -71,6 +71,7 @@ describe('predict', () => {
       rejectedByCode: { INVALID_ROW: 1, NON_FINITE_FEATURE: 1, INVALID_PRODUCT_ID: 1, PREDICTION_FAILED: 1 },
       meanConfidence: expect.any(Number),
       toReview: expect.any(Number),
+      outside: 0,
     });
     expect(code).toBe(3);
     const rows = await readRows(out);
@@ -98,6 +99,19 @@ describe('predict', () => {
     // An empty cell of CSV is nothing, as a null is.
     expect(parquet.map((row) => row.map((cell) => (cell === '' ? null : cell)))).toEqual(csv);
     expect(parquet).toHaveLength(7);
+  });
+
+  it('says how many products are unlike those that the model was trained on, and warns where they are many', async () => {
+    const products = makeProducts(30).map((product, i) =>
+      i < 6 ? { ...product, features: product.features.map((value) => value + 8) } : product,
+    );
+    const { code, stdout, stderr } = await predict([
+      await workspace.write('c.csv', toCsv(products)),
+      ...['--out', workspace.path('o.csv')],
+    ]);
+    expect(stdout).toMatch(/^unlike training +6 \(20\.0 %\) lie far outside of what the model was trained on$/m);
+    expect(stderr).toMatch(/\n20\.0 % of the products lie far outside of what the model was trained on: [^\n]+\n$/);
+    expect(code).toBe(0);
   });
 
   it('counts what is worth a review below --review-below', async () => {

@@ -41,7 +41,9 @@ function setUp() {
       products: (outcome, count) => {
         counts[outcome] += count;
       },
+      outside: () => undefined,
     },
+    model: predictor.model,
   });
   const { width } = predictor.model;
   return {

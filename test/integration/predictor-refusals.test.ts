@@ -42,6 +42,15 @@ describe('a model that is as it should be', () => {
     expect(predictor.model).toMatchObject({ name: 'fixture', version: '1', width: 2 });
     await predictor.close();
   });
+
+  it('has the feature space of its manifest, and one of its name and width where that names none', async () => {
+    const spaces = [undefined, 'erp-tfidf:v2'].map(async (space) => {
+      const predictor = await load(make({ manifest: { input: { name: 'input', space } } }));
+      await predictor.close();
+      return predictor.model.space;
+    });
+    expect(await Promise.all(spaces)).toEqual(['fixture-2', 'erp-tfidf:v2']);
+  });
 });
 
 describe('a start is refused when a file', () => {
@@ -104,6 +113,21 @@ describe('a start is refused when the manifest', () => {
       names: 'output.kind',
     },
     { title: 'does not name the input', manifest: { input: {} }, names: 'input.name' },
+    {
+      title: 'has a feature space that jobs cannot name',
+      manifest: { input: { name: 'input', space: 'tf idf' } },
+      names: 'input.space',
+    },
+    {
+      title: 'has statistics of fewer features than its width',
+      manifest: { training: { features: { mean: [0], spread: [1], min: [0], max: [1] } } },
+      names: 'training.features',
+    },
+    {
+      title: 'has an accuracy above 1',
+      manifest: { validation: { rows: 10, accuracy: 93, perCategory: [] } },
+      names: 'validation.accuracy',
+    },
   ])('$title, and the message says where', async ({ manifest, names }) => {
     const { code, message } = await refusalOf(make({ manifest }));
     expect(code).toBe('MODEL_MANIFEST_INVALID');
@@ -251,7 +275,79 @@ describe('a start is refused when the golden sample', () => {
   });
 });
 
+describe('a start is refused when the labels of the manifest', () => {
+  const category = (code: string) => ({ code, name: `Category ${code}` });
+
+  it.each([
+    { title: 'are rotated', codes: ['B', 'C', 'A'] },
+    { title: 'have two in the place of each other', codes: ['C', 'B', 'A'] },
+    { title: 'are those of another model', codes: ['X', 'Y', 'Z'] },
+  ])('$title, and the message says which row shows it', async ({ codes }) => {
+    const { code, message } = await refusalOf(make({ manifest: { categories: codes.map(category) } }));
+    expect(code).toBe('MODEL_GOLDEN_MISMATCH');
+    expect(message).toMatch(/^row \d of the golden sample comes out as [A-Z], the training gave [AC]: /);
+  });
+
+  it('do not have the code of each row in the golden sample', async () => {
+    const golden = { categories: ['A'] };
+    expect(await refusalOf(make({ golden }))).toMatchObject({ code: 'MODEL_MANIFEST_INVALID' });
+  });
+});
+
+describe('a model whose output is already probabilities', () => {
+  /** The linear model gives [a, 2b, 0.5 - a]: with these inputs rows that lie within 0 and 1 and sum to 1. */
+  const inputs = [
+    [0.1, 0.25],
+    [0.5, 0.25],
+  ];
+  const logits = [
+    [0.1, 0.5, 0.4],
+    [0.5, 0.5, 0],
+  ];
+
+  it('is refused although the golden sample comes out, and the message says why', async () => {
+    const { code, message } = await refusalOf(make({ golden: { inputs, logits } }));
+    expect(code).toBe('MODEL_MANIFEST_INVALID');
+    expect(message).toMatch(/already probabilities .*softmaxed twice/);
+  });
+
+  it('is refused for that reason too where the golden sample has the logits before the softmax', async () => {
+    const { message } = await refusalOf(
+      make({
+        golden: {
+          inputs,
+          logits: [
+            [1, 2, 3],
+            [4, 5, 6],
+          ],
+        },
+      }),
+    );
+    expect(message).toMatch(/already probabilities/);
+  });
+
+  it.each([
+    { title: 'one row does not sum to 1', more: { input: [0.1, 0.5], output: [0.1, 1, 0.4] } },
+    { title: 'one row is below 0', more: { input: [0.75, 0.25], output: [0.75, 0.5, -0.25] } },
+  ])('is not what a model of logits is taken for where $title', async ({ more }) => {
+    const golden = { inputs: [...inputs, more.input], logits: [...logits, more.output] };
+    await (await load(make({ golden }))).close();
+  });
+});
+
 describe('the golden sample', () => {
+  it('may lack the categories, as older ones do', async () => {
+    const { modelPath } = make({ golden: { inputs: [[1, 1]], logits: [[1, 2, -0.5]] } });
+    await (await load({ modelPath })).close();
+  });
+
+  it('may have either category of a tie', async () => {
+    for (const categories of [['A'], ['C']]) {
+      const golden = { inputs: [[0.25, -1]], logits: [[0.25, -2, 0.25]], categories };
+      await (await load(make({ golden }))).close();
+    }
+  });
+
   it('may differ within its tolerance, relative to logits above 1', async () => {
     const golden = { inputs: [[1000, 0]], logits: [[1000.09, 0.00009, -999.41]] };
     await (await load(make({ golden }))).close();

@@ -92,7 +92,11 @@ async function categorized(
     maxRows: 4096,
     maxWaitMs: 0,
   });
-  const categorize = createCategorizeProducts({ batcher, observer: { products: () => undefined } });
+  const categorize = createCategorizeProducts({
+    batcher,
+    observer: { products: () => undefined, outside: () => undefined },
+    model: FAKE_MODEL,
+  });
   const { width } = FAKE_MODEL;
   const products =
     content.form === 'packed' ? checkPackedProducts(content.products, width) : readProducts(content.products, width);

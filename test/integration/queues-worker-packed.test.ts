@@ -266,9 +266,14 @@ describe('with the shipped model', () => {
       maxRows: 100,
       maxWaitMs: 1,
     });
-    const categorizeProducts = createCategorizeProducts({ batcher, observer: { products: () => undefined } });
+    const categorizeProducts = createCategorizeProducts({
+      batcher,
+      observer: { products: () => undefined, outside: () => undefined },
+      model: predictor.model,
+    });
     const { model } = predictor;
     const { worker, observer, untilSent } = makeWorker({
+      model,
       categorizeJob: createCategorizeJob({ categorizeProducts, results: publisher, model }),
     });
     const { key } = await addPacked({ products });
@@ -319,11 +324,11 @@ describe('with the shipped model', () => {
     expect(productIdsIn([{ products }])).toEqual(bad.map(({ productId }) => productId));
   });
 
-  it('a packed job of another width has every product rejected, and is completed', async () => {
-    const { products } = await resultOf(tableOf(makeProducts(7), WIDTH - 1));
-    expect(products.rejects.map(({ row, code }) => [row, code])).toEqual(
-      Array.from({ length: 7 }, (_, row) => [row, 'WRONG_WIDTH']),
+  it('its result says how many products lie far outside of what the model was trained on', async () => {
+    const own = makeProducts(40);
+    const strange = own.map((product, i) =>
+      i % 10 === 0 ? { ...product, features: product.features.with(3, 9) } : product,
     );
-    expect([...products.categoryIndexes]).toEqual(Array(7).fill(NO_CATEGORY));
+    expect((await resultOf(tableOf(strange))).products.outside).toBe(4);
   });
 });

@@ -6,6 +6,7 @@ import { createPayloads } from '../../src/adapters/bullmq/payloads.ts';
 import { createProductWorker } from '../../src/adapters/bullmq/product-worker.ts';
 import { PRODUCT_JOB, PRODUCT_QUEUE } from '../../src/contract/index.ts';
 import { createFakeJobObserver, createFakeLogger } from '../support/fake-observers.ts';
+import { FAKE_MODEL } from '../support/fake-predictor.ts';
 import { startAddress } from '../support/redis-address.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
@@ -47,6 +48,8 @@ it('a worker leaves a primary that vanished without a word, and takes a job on t
     concurrency: 8,
     maxProducts: 1000,
     lockMs: 30_000,
+    model: FAKE_MODEL,
+    mismatchTimeoutMs: 3_600_000,
     categorizeJob: async () => undefined,
     payloads: createPayloads({ connection, prefix: 'bull', ttlHours: 1 }),
     observer,

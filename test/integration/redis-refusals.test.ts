@@ -59,7 +59,11 @@ async function setUp({ lockMs = 30_000, holdAfterwards = false } = {}) {
       maxRows: 100,
       maxWaitMs: 0,
     });
-    const categorizeProducts = createCategorizeProducts({ batcher, observer: { products: () => undefined } });
+    const categorizeProducts = createCategorizeProducts({
+      batcher,
+      observer: { products: () => undefined, outside: () => undefined },
+      model: predictor.model,
+    });
     const categorizeJob = createCategorizeJob({ categorizeProducts, results: publisher, model: predictor.model });
     const worker = createProductWorker({
       connection,
@@ -67,6 +71,8 @@ async function setUp({ lockMs = 30_000, holdAfterwards = false } = {}) {
       concurrency: 8,
       maxProducts: 1000,
       lockMs,
+      model: predictor.model,
+      mismatchTimeoutMs: 3_600_000,
       async categorizeJob(job) {
         if (holdAfterwards) await categorizeJob(job);
         await released;

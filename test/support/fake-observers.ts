@@ -21,25 +21,32 @@ function createRecord<T>() {
 }
 
 type FinishedJob = Parameters<JobObserver['finished']>[0];
+type ReturnedJob = Parameters<JobObserver['returned']>[0];
 
 export interface FakeJobObserver extends JobObserver {
   readonly finishedJobs: readonly FinishedJob[];
   readonly stalledJobs: readonly string[];
+  readonly returnedJobs: readonly ReturnedJob[];
   /** Resolves when so many attempts are finished. */
   untilFinished(count: number): Promise<readonly FinishedJob[]>;
   untilStalled(count: number): Promise<readonly string[]>;
+  untilReturned(count: number): Promise<readonly ReturnedJob[]>;
 }
 
 export function createFakeJobObserver(): FakeJobObserver {
   const finished = createRecord<FinishedJob>();
   const stalled = createRecord<string>();
+  const returned = createRecord<ReturnedJob>();
   return {
     finished: finished.add,
     stalled: ({ jobId }) => stalled.add(jobId),
+    returned: returned.add,
     finishedJobs: finished.items,
     stalledJobs: stalled.items,
+    returnedJobs: returned.items,
     untilFinished: (count) => finished.until(({ length }) => length >= count),
     untilStalled: (count) => stalled.until(({ length }) => length >= count),
+    untilReturned: (count) => returned.until(({ length }) => length >= count),
   };
 }
 

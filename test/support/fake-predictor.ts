@@ -1,4 +1,5 @@
 import type { CategoryPredictor, Clock } from '../../src/application/ports.ts';
+import type { ModelInfo } from '../../src/domain/category.ts';
 import type { FeatureMatrix } from '../../src/domain/features.ts';
 import { emptyPredictions, type PredictionBatch } from '../../src/domain/prediction.ts';
 
@@ -6,11 +7,12 @@ import { emptyPredictions, type PredictionBatch } from '../../src/domain/predict
 const ROW_KIND = { good: 0, poison: 1, notFinite: 2 } as const;
 export type RowKind = keyof typeof ROW_KIND;
 
-export const FAKE_MODEL = {
+export const FAKE_MODEL: ModelInfo = {
   name: 'fake',
   version: '1',
   sha256: '0'.repeat(64),
   width: 2,
+  space: 'fake-2',
   categories: [
     { code: 'A', name: 'Category A' },
     { code: 'B', name: 'Category B' },

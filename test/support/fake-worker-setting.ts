@@ -6,8 +6,10 @@ import { createPayloads, type Payloads } from '../../src/adapters/bullmq/payload
 import { createProductWorker } from '../../src/adapters/bullmq/product-worker.ts';
 import type { CategorizeJob } from '../../src/application/categorize-job.ts';
 import { PACKED_PRODUCTS_JOB, PRODUCT_JOB, PRODUCT_QUEUE, packProducts, payloadKey } from '../../src/contract/index.ts';
+import type { ModelInfo } from '../../src/domain/category.ts';
 import type { ProductTable } from '../../src/domain/product.ts';
 import { createFakeJobObserver, createFakeLogger } from './fake-observers.ts';
+import { FAKE_MODEL } from './fake-predictor.ts';
 import { numberedProducts } from './fake-product-source.ts';
 import { uniquePrefix } from './products.ts';
 
@@ -26,6 +28,8 @@ interface WorkerOptions {
   readonly concurrency?: number;
   readonly maxProducts?: number;
   readonly lockMs?: number;
+  readonly model?: Pick<ModelInfo, 'space' | 'width'>;
+  readonly mismatchTimeoutMs?: number;
   readonly payloads?: Partial<Payloads>;
   /** Another Redis than that of the tests. */
   readonly url?: string;
@@ -61,6 +65,8 @@ export function useWorkerSetting() {
         concurrency: 8,
         maxProducts: 1000,
         lockMs: 30_000,
+        model: FAKE_MODEL,
+        mismatchTimeoutMs: 3_600_000,
         categorizeJob: async () => undefined,
         payloads: { ...createPayloads({ connection, prefix, ttlHours: 1 }), ...payloads },
         observer,

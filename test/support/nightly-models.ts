@@ -20,12 +20,18 @@ async function copyModel(
   onTestFinished(workspace.remove);
   await cp(SHIPPED, workspace.directory, { recursive: true });
   const manifest = JSON.parse(await workspace.read('manifest.json'));
-  const changed = { ...manifest, version, categories: order(manifest.categories) };
-  await workspace.write('manifest.json', JSON.stringify(changed));
+  const categories = order(manifest.categories);
+  await workspace.write('manifest.json', JSON.stringify({ ...manifest, version, categories }));
+  const golden: { categories: string[] } = JSON.parse(await workspace.read('golden.json'));
+  const codes = golden.categories.map((code) => {
+    const index = manifest.categories.findIndex((category: Category) => category.code === code);
+    return categories[index].code;
+  });
+  await workspace.write('golden.json', JSON.stringify({ ...golden, categories: codes }));
   return { MODEL_PATH: workspace.path('model.onnx') };
 }
 
-/** What a mistake in training looks like: every label means the category beside it. @returns the settings that use it */
+/** What a mistake in training looks like: every label means the category beside it, in the golden sample too. @returns the settings that use it */
 export function shuffledModel(): Promise<Environment> {
   return copyModel('shuffled', ([first, ...rest]) => [...rest, first]);
 }

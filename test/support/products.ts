@@ -3,6 +3,9 @@ import { randomUUID } from 'node:crypto';
 /** Width of the shipped model. */
 export const WIDTH = 16;
 
+/** The one line on standard error that every answer of the shipped model comes with. */
+export const SYNTHETIC_NOTE = /^the model product-category \w+ was trained on synthetic data: [^\n]+\n$/;
+
 export interface TestProduct {
   readonly productId: string;
   readonly features: number[];

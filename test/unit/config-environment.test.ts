@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError, configSchema, readConfig, readDatabaseUrl } from '../../src/config.ts';
+import { ConfigError, configSchema, durationMs, readConfig, readDatabaseUrl } from '../../src/config.ts';
 
 function errorOf(environment: NodeJS.ProcessEnv): ConfigError {
   try {
@@ -28,6 +28,7 @@ describe('the configuration', () => {
       BATCH_MAX_WAIT_MS: 5,
       WORKER_CONCURRENCY: 512,
       JOB_LOCK_MS: 30_000,
+      MODEL_MISMATCH_TIMEOUT: '24h',
       PAYLOAD_TTL_HOURS: 168,
       HTTP_HOST: '127.0.0.1',
       HTTP_PORT: 8000,
@@ -105,6 +106,19 @@ describe('every setting', () => {
     }
   });
 
+  it.each([
+    ['90s', 90_000],
+    ['30 m', 1_800_000],
+    ['24h', 86_400_000],
+    ['7d', 604_800_000],
+  ])('MODEL_MISMATCH_TIMEOUT is a time with its unit: %s', (text, milliseconds) => {
+    expect(durationMs(readConfig({ MODEL_MISMATCH_TIMEOUT: text }).MODEL_MISMATCH_TIMEOUT)).toBe(milliseconds);
+  });
+
+  it.each(['24', '0h', '-1h', '1.5h', '24 hours', 'h', '1h30m'])('MODEL_MISMATCH_TIMEOUT may not be %s', (text) => {
+    expect(complaintsOf({ MODEL_MISMATCH_TIMEOUT: text })).toEqual(['MODEL_MISMATCH_TIMEOUT']);
+  });
+
   it('that is a number is refused where it is only white space', () => {
     expect(complaintsOf({ HTTP_PORT: ' ', BATCH_MAX_WAIT_MS: '\t' }).toSorted()).toEqual([
       'BATCH_MAX_WAIT_MS',
@@ -169,6 +183,7 @@ describe('a bad configuration', () => {
     BATCH_MAX_WAIT_MS: 'hidden-5',
     WORKER_CONCURRENCY: 'hidden-6',
     JOB_LOCK_MS: 'hidden-7',
+    MODEL_MISMATCH_TIMEOUT: 'hidden-15',
     PAYLOAD_TTL_HOURS: 'hidden-8',
     HTTP_PORT: 'hidden-9',
     SCHEDULER_PORT: 'hidden-14',

@@ -312,7 +312,14 @@ describe('scaling and monitoring', () => {
 
 /** What the workers export, with the labels that Prometheus adds. */
 async function exported(): Promise<Series> {
-  const model = { name: 'fake', version: '1', sha256: 'ab', width: 1, categories: [{ code: 'A', name: 'A' }] };
+  const model = {
+    name: 'fake',
+    version: '1',
+    sha256: 'ab',
+    width: 1,
+    space: 'fake-1',
+    categories: [{ code: 'A', name: 'A' }],
+  };
   const jobs = { waiting: 0, active: 0, delayed: 0, prioritized: 0, failed: 0, completed: 0 };
   const depth = { queue: PRODUCT_QUEUE, jobs, oldestWaitingAgeSeconds: 0, paused: false, workers: 1 };
   const metrics = createMetrics({ model, queue: PRODUCT_QUEUE, queueDepths: async () => [depth] });

@@ -108,6 +108,7 @@ async function exposeWorker(): Promise<string> {
       version: '1',
       sha256: 'ab',
       width: 1,
+      space: 'fake-1',
       categories: [{ code: 'A', name: 'A' }],
       trainingShares: { A: 1 },
     },
@@ -119,10 +120,12 @@ async function exposeWorker(): Promise<string> {
         oldestWaitingAgeSeconds: 0,
         paused: false,
         workers: 0,
+        mismatched: [{ space: 'other', waiting: 1, delayed: 1 }],
       },
     ],
   });
   metrics.jobs.finished({ queue: 'product-categorization', jobId: '1', outcome: 'completed', seconds: 1 });
+  metrics.jobs.returned({ queue: 'product-categorization', jobId: '1', wanted: { space: 'other' } });
   metrics.http.answered({ path: '/predict', method: 'POST', status: 200, seconds: 1 });
   return (await metrics.expose()).text;
 }

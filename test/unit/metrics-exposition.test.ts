@@ -10,6 +10,7 @@ const MODEL = {
   version: '1.2.3',
   sha256: 'ab'.repeat(32),
   width: 2,
+  space: 'fake-2',
   categories: [
     { code: 'A', name: 'Category A' },
     { code: 'B', name: 'Category B' },
@@ -24,6 +25,10 @@ const DEPTHS: readonly QueueDepth[] = [
     oldestWaitingAgeSeconds: 12.5,
     paused: true,
     workers: 3,
+    mismatched: [
+      { space: 'other', width: 2, waiting: 1, delayed: 4 },
+      { width: 3, waiting: 0, delayed: 2 },
+    ],
   },
   {
     queue: 'product-categories',
@@ -76,6 +81,9 @@ describe('the exposition', () => {
     const ours = [...types].filter(([name]) => name.startsWith('categorizer_'));
     expect(Object.fromEntries(ours)).toEqual({
       categorizer_products_total: 'counter',
+      categorizer_products_outside_total: 'counter',
+      categorizer_jobs_returned_total: 'counter',
+      categorizer_queue_mismatched_jobs: 'gauge',
       categorizer_predictions_total: 'counter',
       categorizer_batch_rows: 'histogram',
       categorizer_batch_wait_seconds: 'histogram',
@@ -139,6 +147,8 @@ describe('the exposition', () => {
       'categorizer_predictions_total{category="B"}',
       ...['full', 'wait', 'drain', 'alone'].map((reason) => `categorizer_batch_flushes_total{reason="${reason}"}`),
       'categorizer_jobs_stalled_total',
+      'categorizer_products_outside_total',
+      'categorizer_jobs_returned_total{queue="product-categorization",space="all others"}',
       ...['completed', 'failed', 'retried'].map(
         (outcome) => `categorizer_jobs_finished_total{queue="product-categorization",outcome="${outcome}"}`,
       ),
@@ -155,6 +165,28 @@ describe('the exposition', () => {
 });
 
 describe('what is counted', () => {
+  it('is jobs for another model by what they want, with no more than 20 spaces of their own', async () => {
+    const { metrics, scrape } = setUp();
+    const give = (wanted: object) => metrics.jobs.returned({ queue: 'product-categorization', jobId: '1', wanted });
+    give({ space: 'night', width: 2 });
+    give({ space: 'night', width: 2 });
+    give({ width: 3 });
+    for (let i = 0; i < 100; i++) give({ space: `made-up-${i}` });
+    const { samples, starting } = await scrape();
+    const of = (space: string) =>
+      samples.get(`categorizer_jobs_returned_total{queue="product-categorization",space="${space}"}`);
+    expect([of('night'), of('width 3'), of('all others')]).toEqual([2, 1, 82]);
+    expect(starting('categorizer_jobs_returned_total')).toHaveLength(21);
+    expect(samples.get('categorizer_queue_mismatched_jobs{queue="product-categorization",state="waiting"}')).toBe(1);
+    expect(samples.get('categorizer_queue_mismatched_jobs{queue="product-categorization",state="delayed"}')).toBe(6);
+  });
+
+  it('is categorized products far outside of what the model was trained on', async () => {
+    const { metrics, scrape } = setUp();
+    metrics.products.outside(3);
+    expect((await scrape()).samples.get('categorizer_products_outside_total')).toBe(3);
+  });
+
   it('is products by outcome', async () => {
     const { metrics, scrape } = setUp();
     metrics.products.products('categorized', 5);
@@ -291,6 +323,6 @@ describe('the gauges of the queues', () => {
   it('are whole in every scrape of several at once', async () => {
     const { scrape } = setUp();
     const scrapes = await Promise.all([scrape(), scrape(), scrape()]);
-    expect(scrapes.map(({ starting }) => starting('categorizer_queue_').length)).toEqual([18, 18, 18]);
+    expect(scrapes.map(({ starting }) => starting('categorizer_queue_').length)).toEqual([20, 20, 20]);
   });
 });

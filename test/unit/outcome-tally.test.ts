@@ -126,6 +126,15 @@ describe('a tally', () => {
     expect(summary.rejectedByCode).toEqual({ WRONG_WIDTH: 2 });
   });
 
+  it('sums the products far outside of the training over the results that know of them, and knows none where none does', () => {
+    const result = resultOf([{ category: 'A', confidence: 1 }]);
+    const tally = createTally(0.7);
+    tally.add(result);
+    expect(tally.summary().outside).toBeUndefined();
+    for (const outside of [0, 3]) tally.add({ ...result, products: { ...result.products, outside } });
+    expect(tally.summary().outside).toBe(3);
+  });
+
   it('names no category that nothing came of', () => {
     expect(tallyOf(resultOf([{ category: 'B', confidence: 1 }])).summary().byCategory).toEqual({ B: 1 });
   });

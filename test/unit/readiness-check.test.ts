@@ -25,6 +25,7 @@ function check({ oldestWaitingAgeSeconds = 0, paused, idleSeconds = 0, ...ports 
     queueDepths: async () => [depthOf('in', oldestWaitingAgeSeconds, paused), depthOf('results', 1e6)],
     lastProgressAt: () => NOW - idleSeconds * 1000,
     now: () => NOW,
+    model: { space: 'own', width: 16 },
     ...ports,
   })();
 }
@@ -46,6 +47,50 @@ describe('a worker is ready', () => {
     },
   ])('$title', async ({ title, ...situation }) => {
     expect(await check(situation), title).toEqual(READY);
+  });
+});
+
+describe('jobs for another model', () => {
+  const queueOf = (jobs: Partial<QueueDepth['jobs']>, mismatched: QueueDepth['mismatched']) =>
+    check({
+      queueDepths: async () => [
+        { ...depthOf('in', 0), jobs: { ...depthOf('in', 0).jobs, waiting: 0, ...jobs }, mismatched },
+      ],
+    });
+  const other = (delayed: number, waiting = 0) => ({ space: 'other', width: 16, delayed, waiting });
+
+  it.each([
+    { title: 'alone on the queue', jobs: { delayed: 3 }, mismatched: [other(3)], all: 'all 3 jobs' },
+    {
+      title: 'alone, some being looked at',
+      jobs: { delayed: 2, active: 1 },
+      mismatched: [other(2, 1)],
+      all: 'all 3 jobs',
+    },
+    {
+      title: 'of several kinds',
+      jobs: { delayed: 5 },
+      mismatched: [other(3), { width: 2, delayed: 2, waiting: 0 }],
+      all: 'all 5 jobs',
+    },
+    { title: 'the only one', jobs: { delayed: 1 }, mismatched: [other(1)], all: 'the only job' },
+  ])('make it not ready: $title', async ({ jobs, mismatched, all }) => {
+    const { ready, problems } = await queueOf(jobs, mismatched);
+    expect(ready).toBe(false);
+    expect(problems).toEqual([expect.stringMatching(new RegExp(`^${all} on the queue .*other.*own \\(width 16\\)`))]);
+  });
+
+  it.each([
+    { title: 'with others that it can do', jobs: { delayed: 3, waiting: 1 }, mismatched: [other(3)] },
+    { title: 'with one that is tried again', jobs: { delayed: 4 }, mismatched: [other(3)] },
+    {
+      title: 'that were given back by workers of another kind and fit this one',
+      jobs: { delayed: 3 },
+      mismatched: [{ space: 'own', width: 16, delayed: 3, waiting: 0 }],
+    },
+    { title: 'nowhere', jobs: {}, mismatched: [] },
+  ])('leave it ready: $title', async ({ jobs, mismatched }) => {
+    expect(await queueOf(jobs, mismatched)).toEqual(READY);
   });
 });
 

@@ -27,16 +27,20 @@ export async function readResult(job: Job, payloads: Payloads): Promise<ReadResu
   const resultId = job.id ?? '';
   const parsed = parseResult(job.name, job.data);
   if (typeof parsed === 'string') throw new CategorizerError('INVALID_JOB', parsed);
-  const { model, runId, jobId } = parsed.data;
+  const { model, runId, jobId, outside } = parsed.data;
   const origin = { resultId, jobId, runId, modelVersion: model.version, modelSha256: model.sha256 };
-  if (parsed.form === 'one') return { model, result: { ...origin, products: fromPrediction(parsed.data) } };
-  if (parsed.form === 'chunk') return { model, result: { ...origin, products: fromOutcomes(parsed.data.results) } };
+  if (parsed.form === 'one') {
+    return { model, result: { ...origin, products: { ...fromPrediction(parsed.data), outside } } };
+  }
+  if (parsed.form === 'chunk') {
+    return { model, result: { ...origin, products: { ...fromOutcomes(parsed.data.results), outside } } };
+  }
   const { payload: payloadKey, bytes, count: rows, categories, rejects } = parsed.data;
   const payload = await askRedis(() => payloads.read({ owner: resultId, key: payloadKey, bytes }));
   const outcomes = unpackOutcomes(payload, parsed.data);
   const problem = contradiction(parsed.data, outcomes.categoryIndexes);
   if (problem) throw new CategorizerError('INVALID_JOB', problem);
-  return { model, payloadKey, result: { ...origin, products: { rows, categories, rejects, ...outcomes } } };
+  return { model, payloadKey, result: { ...origin, products: { rows, categories, rejects, outside, ...outcomes } } };
 }
 
 /** What cannot be true of a packed result, although each part of it has its form. */

@@ -122,7 +122,7 @@ export function createProductQueue(options: {
     return { parent: { id: runId, queue: `${prefix}:${runQueue}` }, ignoreDependencyOnFailure: true };
   }
 
-  async function enqueue({ number, runId, products }: OutgoingChunk): Promise<void> {
+  async function enqueue({ number, runId, products, space }: OutgoingChunk): Promise<void> {
     const { payload, ...announced } = packProducts(products);
     const before = lostEntries.get(runId)?.get(number);
     const idsCrc32 = crc32(products.ids);
@@ -132,7 +132,7 @@ export function createProductQueue(options: {
     async function send(attempt: number): Promise<boolean> {
       const jobId = chunkJobId(runId, number, attempt);
       const key = payloadKey(prefix, jobId, announced.crc32);
-      const data: PackedProductsJobData = { ...announced, payload: key, width, runId };
+      const data: PackedProductsJobData = { ...announced, payload: key, width, runId, space };
       const entry = formatEntry({
         products: announced.count,
         crc32: announced.crc32,

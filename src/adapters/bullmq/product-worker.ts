@@ -1,4 +1,4 @@
-import { type Job, UnrecoverableError } from 'bullmq';
+import { DelayedError, type Job, UnrecoverableError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { CategorizeJob } from '../../application/categorize-job.ts';
 import type { JobContent, JobObserver, Logger, ProductJob } from '../../application/ports.ts';
@@ -11,9 +11,13 @@ import {
   parseFailedReason,
   parseJob,
   unpackProducts,
+  vectorKindOf,
 } from '../../contract/index.ts';
+import type { ModelInfo } from '../../domain/category.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
+import { fitsModel } from '../../domain/feature-space.ts';
 import { logErrors } from './connection.ts';
+import { createMisfits } from './misfits.ts';
 import { createPatience, type Patience } from './patience.ts';
 import { PatientWorker } from './patient-worker.ts';
 import type { Payloads } from './payloads.ts';
@@ -33,6 +37,10 @@ export interface ProductWorkerOptions {
   readonly maxProducts: number;
   /** After this time without renewal another worker may take the job; also how often stalled jobs are looked for. */
   readonly lockMs: number;
+  /** Jobs that it was not made for are left to other workers. */
+  readonly model: Pick<ModelInfo, 'space' | 'width'>;
+  /** After so long without a worker that fits, such a job fails. */
+  readonly mismatchTimeoutMs: number;
   readonly categorizeJob: CategorizeJob;
   /** Shared with the publisher of the results. */
   readonly patience?: Patience;
@@ -50,7 +58,7 @@ export interface ProductWorker {
 }
 
 export function createProductWorker(options: ProductWorkerOptions): ProductWorker {
-  const { connection, prefix, concurrency, maxProducts, lockMs, categorizeJob, payloads, observer, logger } = options;
+  const { connection, prefix, concurrency, maxProducts, lockMs, model, payloads, observer, logger } = options;
   const { patience = createPatience({ logger }) } = options;
   let lastProgress = Date.now();
   const workload = createWorkload({ jobs: concurrency, products: maxProducts });
@@ -69,12 +77,16 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
   };
   const worker = new PatientWorker(PRODUCT_QUEUE, processTracked, settings, patience);
 
+  const { mismatchTimeoutMs: timeoutMs } = options;
+  const misfits = createMisfits({ worker, model, timeoutMs, observer, logger });
+
   // BullMQ takes jobs one after the other up to its concurrency and reports each here before it takes the next.
   worker.on('active', (job) => {
     lastProgress = Date.now();
     // It stalled too often: BullMQ fails it without a call of the processor.
     if (job.deferredFailure) return;
-    const suspect = job.stalledCounter > 0;
+    // One that is given back at once endangers nothing, and must not make the others wait at each of its rounds.
+    const suspect = job.stalledCounter > 0 && fits(job);
     if (suspect) logger.info({ jobId: job.id, stalls: job.stalledCounter }, 'a job that stalled before runs alone');
     workload.take(job, productsIn(job), suspect);
     worker.concurrency = workload.concurrency();
@@ -85,17 +97,42 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
     worker.concurrency = workload.concurrency();
   });
 
-  const patientPayloads: Payloads = { ...payloads, read: (key) => patience.outlast(() => payloads.read(key)) };
+  const patientPayloads: Payloads = { ...payloads, read: (payload) => patience.outlast(() => payloads.read(payload)) };
 
   async function processTracked(job: Job): Promise<null> {
     workload.begin();
     worker.concurrency = workload.concurrency();
     try {
       await workload.turnOf(job);
-      return await processJob(job, categorizeJob, patientPayloads);
+      return await processJob(job);
     } finally {
       workload.finish(job);
       worker.concurrency = workload.concurrency();
+    }
+  }
+
+  function fits(job: Job): boolean {
+    const parsed = parseJob(job.name, job.data);
+    return typeof parsed === 'string' || fitsModel(vectorKindOf(parsed), model);
+  }
+
+  async function processJob(job: Job): Promise<null> {
+    // BullMQ tries a job once where its producer says nothing; the contract promises more.
+    if (!job.opts.attempts) {
+      job.opts.attempts = JOB_OPTIONS.attempts;
+      job.opts.backoff = JOB_OPTIONS.backoff;
+    }
+    try {
+      const parsed = parseJob(job.name, job.data);
+      if (typeof parsed === 'string') throw new CategorizerError('INVALID_JOB', parsed);
+      const kind = vectorKindOf(parsed);
+      // Before its payload is read, which may be large.
+      if (!fitsModel(kind, model)) await misfits.giveBack(job, kind);
+      await options.categorizeJob(await toProductJob(job, parsed, patientPayloads));
+      // What is returned is copied to the events stream: nothing.
+      return null;
+    } catch (error) {
+      throw toQueueError(error);
     }
   }
 
@@ -141,25 +178,8 @@ export function createProductWorker(options: ProductWorkerOptions): ProductWorke
   };
 }
 
-async function processJob(job: Job, categorizeJob: CategorizeJob, payloads: Payloads): Promise<null> {
-  // BullMQ tries a job once where its producer says nothing; the contract promises more.
-  if (!job.opts.attempts) {
-    job.opts.attempts = JOB_OPTIONS.attempts;
-    job.opts.backoff = JOB_OPTIONS.backoff;
-  }
-  try {
-    await categorizeJob(await toProductJob(job, payloads));
-    // What is returned is copied to the events stream: nothing.
-    return null;
-  } catch (error) {
-    throw toQueueError(error);
-  }
-}
-
-/** @throws CategorizerError `INVALID_JOB`, `PAYLOAD_MISSING` or `PAYLOAD_INVALID` */
-async function toProductJob(job: Job, payloads: Payloads): Promise<ProductJob> {
-  const parsed = parseJob(job.name, job.data);
-  if (typeof parsed === 'string') throw new CategorizerError('INVALID_JOB', parsed);
+/** @throws CategorizerError `PAYLOAD_MISSING` or `PAYLOAD_INVALID` */
+async function toProductJob(job: Job, parsed: ParsedJob, payloads: Payloads): Promise<ProductJob> {
   return {
     id: idOf(job),
     enqueuedAt: job.timestamp,
@@ -177,8 +197,9 @@ async function readContent(owner: string, parsed: ParsedJob, payloads: Payloads)
   return { form: 'packed', products: unpackProducts(payload, parsed.packed) };
 }
 
-/** Data errors must not be tried again; everything else is. */
+/** Data errors must not be tried again; everything else is. A job that was given back is no error at all. */
 function toQueueError(thrown: unknown): Error {
+  if (thrown instanceof DelayedError) return thrown;
   if (!(thrown instanceof CategorizerError)) return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
   const reason = failedReasonOf(thrown.code, thrown.message);
   return thrown.retryable ? new Error(reason, { cause: thrown }) : new UnrecoverableError(reason);

@@ -16,9 +16,12 @@ const OLDEST_TAKEABLE = `
 local oldest = tonumber(ARGV[2])
 local function look(ids)
   for _, id in ipairs(ids) do
-    -- What stands there need not be a job.
-    local stored = redis.pcall('HGET', ARGV[1] .. id, 'timestamp')
-    local enqueued = type(stored) == 'string' and tonumber(stored)
+    -- Anything may be there in place of a job, and an error has neither.
+    local job = redis.pcall('HMGET', ARGV[1] .. id, 'timestamp', 'progress')
+    local enqueued = tonumber(job[1] or nil)
+    -- One that was given back, as no model fitted, waits for another worker and not for a free one.
+    local again = job[2] and string.match(job[2], '"misfit":{[^}]*"due":(%d+)')
+    if again then enqueued = tonumber(again) end
     if enqueued and enqueued > 0 and enqueued < oldest then oldest = enqueued end
   end
 end
@@ -45,7 +48,8 @@ return string.format('%.0f', oldest)
 
 /**
  * Age in seconds of the oldest job that a worker could take now: one that waits, with a priority or without, counts from
- * when it was enqueued, and a delayed one that is overdue from when it was due. 0 where there is none.
+ * when it was enqueued, and a delayed one that is overdue from when it was due; so does one that a worker gave back because
+ * its model did not fit. 0 where there is none.
  */
 export async function readQueueLag(connection: Redis, toKey: (type: string) => string): Promise<number> {
   const keys = [toKey('wait'), toKey('prioritized'), toKey('delayed')];

@@ -7,6 +7,7 @@ import { CategorizerError } from '../../domain/errors.ts';
 import { askRedis, reasonOfOutage } from './connection.ts';
 import { countWorkers } from './count-workers.ts';
 import { brokenReason } from './job-hash.ts';
+import { readMismatchedJobs } from './mismatched-jobs.ts';
 import { readQueueLag } from './queue-lag.ts';
 import { explainRedis } from './redis-errors.ts';
 import { checkRedis } from './redis-health.ts';
@@ -32,14 +33,17 @@ export function createQueueMonitor(options: {
   const [products] = queues;
 
   async function depthOf(queue: Queue): Promise<QueueDepth> {
-    const [counts, oldestWaitingAgeSeconds, paused, workers] = await Promise.all([
+    const toKey = (type: string) => queue.toKey(type);
+    const [counts, oldestWaitingAgeSeconds, mismatched, paused, workers] = await Promise.all([
       queue.getJobCounts(...STATES),
-      readQueueLag(connection, (type) => queue.toKey(type)),
+      readQueueLag(connection, toKey),
+      queue === products ? readMismatchedJobs(connection, toKey) : undefined,
       queue.isPaused(),
       countWorkers(queue),
     ]);
     const jobs = Object.fromEntries(STATES.map((state) => [state, counts[state] ?? 0])) as QueueDepth['jobs'];
-    return { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers };
+    const depth = { queue: queue.name, jobs, oldestWaitingAgeSeconds, paused, workers };
+    return mismatched && mismatched.length > 0 ? { ...depth, mismatched } : depth;
   }
 
   async function* failed(): AsyncGenerator<FailedJob> {

@@ -108,8 +108,8 @@ export function createResultPublisher(options: {
   return { publish, close: () => queue.close() };
 }
 
-function originOf({ job, model }: JobResult) {
-  return { model: { version: model.version, sha256: model.sha256 }, runId: job.runId, jobId: job.id };
+function originOf({ job, model, categorization: { outside } }: JobResult) {
+  return { model: { version: model.version, sha256: model.sha256 }, runId: job.runId, jobId: job.id, outside };
 }
 
 /** The job had one product and it was accepted; a reject fails the job before it comes here. */

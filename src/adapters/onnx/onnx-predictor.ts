@@ -1,5 +1,6 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import type { CategoryPredictor } from '../../application/ports.ts';
+import type { ModelInfo } from '../../domain/category.ts';
 import { CategorizerError, messageOf } from '../../domain/errors.ts';
 import type { FeatureMatrix } from '../../domain/features.ts';
 import { predictionsOf } from '../../domain/prediction.ts';
@@ -48,7 +49,7 @@ export async function createOnnxPredictor({ modelPath, threads }: OnnxPredictorO
 
   try {
     checkShapes(session, manifest);
-    await checkGolden(run, golden, model.width);
+    await checkGolden(run, golden, model);
   } catch (error) {
     await close();
     throw error;
@@ -128,14 +129,21 @@ function checkValue(
 
 async function checkGolden(
   run: (features: FeatureMatrix) => Promise<Float32Array>,
-  { inputs, logits: expected, tolerance }: GoldenSample,
-  width: number,
+  { inputs, logits: expected, categories: codes, tolerance }: GoldenSample,
+  { width, categories }: ModelInfo,
 ): Promise<void> {
   const features = { rows: inputs.length, width, values: Float32Array.from(inputs.flat()) };
   const logits = await run(features).catch((cause: unknown) => {
     const message = `the model cannot be run on the golden sample: ${messageOf(cause)}`;
     throw new CategorizerError('MODEL_GOLDEN_MISMATCH', message, { cause });
   });
+  const rows = expected.map((_, row) => logits.subarray(row * categories.length, (row + 1) * categories.length));
+  if (areProbabilities(rows)) {
+    throw new CategorizerError(
+      'MODEL_MANIFEST_INVALID',
+      'the output of the model is already probabilities (each row of the golden sample lies within 0 and 1 and sums to 1), and its manifest says output.kind logits: they would be softmaxed twice; export the model without its last softmax',
+    );
+  }
   expected.flat().forEach((value, i) => {
     // Written so that NaN, of which every comparison is false, fails as well.
     if (!(Math.abs(logits[i] - value) <= tolerance * Math.max(1, Math.abs(value)))) {
@@ -145,4 +153,30 @@ async function checkGolden(
       );
     }
   });
+  codes?.forEach((code, row) => {
+    const index = categories.findIndex((category) => category.code === code);
+    const largest = Math.max(...rows[row]);
+    // A tie may come out the other way, within what the logits may differ by.
+    if (index >= 0 && rows[row][index] >= largest - 2 * tolerance * Math.max(1, Math.abs(largest))) return;
+    const found = categories[rows[row].indexOf(largest)].code;
+    throw new CategorizerError(
+      'MODEL_GOLDEN_MISMATCH',
+      `row ${row} of the golden sample comes out as ${found}, the training gave ${code}: the categories of the manifest are not in the order of the model's outputs`,
+    );
+  });
+}
+
+/** What a sum of float32 may be off by. */
+const SUM_TOLERANCE = 1e-3;
+
+/**
+ * Whether all outputs look like probabilities. Zeros and ones alone do not: a confident softmax may give such a row, but
+ * hardly for all of a sample.
+ */
+function areProbabilities(rows: readonly Float32Array[]): boolean {
+  const sumsToOne = (row: Float32Array) => Math.abs(row.reduce((sum, value) => sum + value, 0) - 1) <= SUM_TOLERANCE;
+  return (
+    rows.every((row) => row.every((value) => value >= 0 && value <= 1) && sumsToOne(row)) &&
+    rows.some((row) => row.some((value) => value > 0 && value < 1))
+  );
 }

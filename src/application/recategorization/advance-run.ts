@@ -59,8 +59,26 @@ export function createAdvanceRun(dependencies: {
     return 'on';
   }
 
+  /**
+   * The feature space of the run's vectors. Another model than that of the run says nothing of them, and one that cannot be
+   * read must not end a run: workers compare the width then, and whose answers they are is looked at in any case.
+   */
+  async function spaceOf(run: Run): Promise<string | undefined> {
+    const model = await readModel().catch((error: unknown) => {
+      if (!(error instanceof CategorizerError)) throw error;
+      logger.warn(
+        { runId: run.id, reason: error.message },
+        'the model cannot be read: chunks are sent without a space',
+      );
+      return undefined;
+    });
+    if (!model || !isSameModel({ ...model, categories: categoryCodes(model) }, run.model)) return undefined;
+    return model.space;
+  }
+
   async function categorize(run: Run, stop: AbortSignal): Promise<'waiting' | 'on'> {
-    if ((await categorizeSlices(dependencies, run, stop)) === 'waiting') return 'waiting';
+    const space = await spaceOf(run);
+    if ((await categorizeSlices(dependencies, run, { space, stop })) === 'waiting') return 'waiting';
     const counts = await reports.create(run.id);
     const unaccounted = unaccountedProducts(counts);
     if (unaccounted !== 0) {

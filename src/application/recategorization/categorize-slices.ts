@@ -11,6 +11,12 @@ import { describeModel, isSameModel } from './used-model.ts';
 /** So often a chunk may vanish (its result was collected by somebody else, say) before it is given up. */
 const MAX_SENDS = 3;
 
+interface SliceOptions {
+  /** What produced the vectors of the catalogue, where that is known. */
+  readonly space?: string;
+  readonly stop: AbortSignal;
+}
+
 /**
  * Sends the slices of a run to the queue as chunks, and stages the results that are there.
  *
@@ -25,10 +31,11 @@ export async function categorizeSlices(
     readonly clock: Clock;
   },
   run: Run,
-  stop: AbortSignal,
+  options: SliceOptions,
 ): Promise<'waiting' | 'staged'> {
   const { plan, chunks } = ports;
-  await send(ports, run, stop);
+  const { stop } = options;
+  await send(ports, run, options);
   const open = (await plan.slices(run.id)).filter(({ staged }) => !staged);
   const lost: number[] = [];
   let underWay = 0;
@@ -43,6 +50,10 @@ export async function categorizeSlices(
         await takeForLost(number, sends);
         break;
       case 'failed':
+        if (outcome.code === 'MODEL_MISMATCH') {
+          const message = `for too long no worker had a model that fits the vectors of the run: give the workers the model of the run, then categorizer runs resume ${run.id}`;
+          throw new CategorizerError('MODEL_MISMATCH', message);
+        }
         await giveUp(number, outcome);
         break;
       case 'categorized': {
@@ -64,7 +75,7 @@ export async function categorizeSlices(
     await plan.sendAgain(run.id, lost);
     await ports.queue.forget(run.id, lost);
     await chunks.removeResults(run.id, lost);
-    await send(ports, run, stop);
+    await send(ports, run, options);
   }
   if (underWay + lost.length > 0) return 'waiting';
   await chunks.removeResults(run.id, await chunkNumbers(plan, run.id));
@@ -102,7 +113,7 @@ export async function discardRun(
 async function send(
   { plan, queue, clock }: { readonly plan: RunPlan; readonly queue: ProductQueue; readonly clock: Clock },
   run: Run,
-  stop: AbortSignal,
+  { space, stop }: SliceOptions,
 ): Promise<void> {
   const { sliceSize, maxPendingMiB } = run.settings;
   const source: ProductSource = {
@@ -128,7 +139,7 @@ async function send(
   };
   await enqueueProducts(
     { source, queue: { ...queue, begin }, clock, rejects: noRejects },
-    { runId: run.id, chunkSize: sliceSize, maxPendingBytes: maxPendingMiB * 1024 * 1024, stop },
+    { runId: run.id, chunkSize: sliceSize, maxPendingBytes: maxPendingMiB * 1024 * 1024, space, stop },
   );
 }
 
