@@ -32,6 +32,7 @@ export default defineConfig({
           include: ['test/e2e/**/*.test.ts'],
           globalSetup: [
             'test/support/global-build.ts',
+            'test/support/global-state.ts',
             'test/support/global-redis.ts',
             'test/support/global-postgres.ts',
           ],
@@ -43,7 +44,7 @@ export default defineConfig({
         test: {
           name: 'ops',
           include: ['test/ops/**/*.test.ts'],
-          globalSetup: ['test/support/global-build.ts', 'test/support/global-redis.ts'],
+          globalSetup: ['test/support/global-build.ts', 'test/support/global-state.ts', 'test/support/global-redis.ts'],
           testTimeout: 180_000,
           hookTimeout: 60_000,
         },
@@ -52,7 +53,7 @@ export default defineConfig({
         test: {
           name: 'soak',
           include: ['test/soak/**/*.test.ts'],
-          globalSetup: 'test/support/global-build.ts',
+          globalSetup: ['test/support/global-build.ts', 'test/support/global-state.ts'],
           testTimeout: 600_000,
           hookTimeout: 60_000,
         },

@@ -1,10 +1,6 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
-import type { Environment } from './processes.ts';
-
-const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+import { type Environment, spawnProgram } from './processes.ts';
 
 /** How long a test polls for what must come: a machine with other work is slow. */
 export const PATIENCE = { timeout: 20_000 };
@@ -23,7 +19,7 @@ export interface LiveCli {
 }
 
 export function startLive(args: readonly string[], env: Environment): LiveCli {
-  const child = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env.PATH, ...env } });
+  const child = spawnProgram(args, env);
   let stdout = '';
   let stderr = '';
   let exit: ReturnType<LiveCli['exit']>;
