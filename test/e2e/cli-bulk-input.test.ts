@@ -226,11 +226,11 @@ describe('enqueue --dry-run', () => {
       expect.stringMatching(/\/a\.csv:3: f0: NON_FINITE_FEATURE: .*"x"/),
       expect.stringMatching(/\/b\.csv:2: DUPLICATE_PRODUCT_ID: /),
     ]);
-    expect(stdout).toMatch(/^rejected rows +3 \(DUPLICATE_PRODUCT_ID 2, NON_FINITE_FEATURE 1\)$/m);
+    expect(stdout).toMatch(/^rejected +3 \(DUPLICATE_PRODUCT_ID 2, NON_FINITE_FEATURE 1\)$/m);
     expect(code).toBe(3);
     expect(await workspace.names()).toEqual(['a.csv', 'b.csv']);
     expect(await waitingChunks(queues)).toEqual([]);
     const keys = await queues.redis.keys(`${queues.prefix}:*`);
-    expect(keys.filter((key) => /:(run|sent|payload):/.test(key))).toEqual([]);
+    expect(keys.filter((key) => /:(run|chunks|payload):/.test(key))).toEqual([]);
   });
 });

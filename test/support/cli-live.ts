@@ -7,6 +7,7 @@ export const PATIENCE = { timeout: 20_000 };
 
 /** A command that a test watches and feeds while it runs. */
 export interface LiveCli {
+  readonly pid: number;
   /** Stays open until the test ends it, as a terminal's would. */
   readonly stdin: Writable;
   /** What it wrote so far. */
@@ -36,6 +37,7 @@ export function startLive(args: readonly string[], env: Environment): LiveCli {
     return code;
   });
   return {
+    pid: child.pid ?? 0,
     stdin: child.stdin,
     stdout: () => stdout,
     stderr: () => stderr,
