@@ -157,6 +157,12 @@ describe('results', () => {
     expect(stderr).toBe('no new results on the queue\n');
     expect(code).toBe(0);
     expect(await workspace.read('out.csv')).toBe(first);
+    // A file that holds none of them would say that there was nothing.
+    const other = await results('--run', 'R', '--out', workspace.path('other.csv'), '--json');
+    expect(other.stdout).toBe('');
+    expect(other.stderr).toMatch(/^RUN_COLLECTED: what came of run R was collected before, .* no file was written; /m);
+    expect(other.code).toBe(1);
+    expect(await workspace.names()).toEqual(['out.csv']);
   });
 
   it('collects results of more than one page, each once and in the order of the queue', async () => {
