@@ -3,7 +3,7 @@ import type { Writable } from 'node:stream';
 import { type Environment, spawnProgram } from './processes.ts';
 
 /** How long a test polls for what must come: a machine with other work is slow. */
-export const PATIENCE = { timeout: 20_000 };
+export const PATIENCE = { timeout: 120_000 };
 
 /** A command that a test watches and feeds while it runs. */
 export interface LiveCli {
