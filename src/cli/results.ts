@@ -189,14 +189,14 @@ export async function collect(
 
 /** An import that has products, and a file that would have none. */
 function nothingToCollect(account: ImportAccount, command: string | undefined): CategorizerError {
-  const { runId, categorized, rejected } = account;
+  const { runId, sent } = account;
   const incomplete = incompleteSentence(account, command, true);
   if (incomplete)
     return new CategorizerError(
       'RUN_INCOMPLETE',
       `${incomplete}; nothing was there to collect, and no file was written`,
     );
-  return collectedBefore(`all ${formatNumber(categorized + rejected)} products of run ${runId} were`);
+  return collectedBefore(`all ${formatNumber(sent)} products of run ${runId} were`);
 }
 
 /** @param what with its verb */
