@@ -8,7 +8,7 @@ import { type CliResult, type Environment, runCli } from './processes.ts';
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 /** The account in what a command prints with --json, after a look at whether it can be true. */
-export function accountIn(printed: { readonly totals?: CommandAccount } & Partial<CommandAccount>): CommandAccount {
+function accountIn(printed: { readonly totals?: CommandAccount } & Partial<CommandAccount>): CommandAccount {
   const account = printed.totals ?? (printed as CommandAccount);
   expectReconciled(account);
   return account;
