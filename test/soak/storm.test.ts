@@ -15,6 +15,8 @@ import { makeStormImport, type StormImport } from '../support/storm-imports.ts';
 /** A failure says its seed: with it the same faults come in the same order, though not in the same microsecond. */
 const SEED = Number(process.env.SOAK_SEED ?? Date.now() % 1_000_000);
 const FAULTS = 60;
+/** One chunk after the other, each for a while: what strikes must find work under way. */
+const SLOW_WORKERS = { WORKER_CONCURRENCY: '1', BATCH_MAX_WAIT_MS: '50' };
 /** Rounds of its own command until an import must be complete, once nothing strikes any more. */
 const MOST_ROUNDS = 6;
 /** No limit of its own: a starved machine takes longer. It ends a run that hangs. */
@@ -31,7 +33,7 @@ beforeAll(async () => {
   queues = openQueues(redis.url);
   directory = await mkdtemp(join(tmpdir(), 'categorizer-storm-'));
   // What a killed command leaves in its temporary directory goes away with ours.
-  env = { ...queues.env, JOB_LOCK_MS: '2000', TMPDIR: directory };
+  env = { ...queues.env, JOB_LOCK_MS: '2000', TMPDIR: directory, ...SLOW_WORKERS };
   imports = [
     await makeStormImport(directory, { runId: 'A', seed: 1, products: 24_000, chunkSize: 20, format: 'csv' }),
     await makeStormImport(directory, { runId: 'B', seed: 2, products: 20_000, chunkSize: 50, format: 'jsonl' }),
@@ -81,13 +83,13 @@ it(
         running.set(target, cli);
       }
       await untilGrown(cli, target, 1 + random() * 60);
-      const { fault, hit } = await storm.strike(target);
-      if (hit) hits.set(fault, (hits.get(fault) ?? 0) + 1);
-      if (random() < 0.4 && cli.exit() === undefined) {
+      if (random() < 0.5 && cli.exit() === undefined) {
         cli.kill('SIGKILL');
         await cli.ended;
         kills++;
       }
+      const { fault, hit } = await storm.strike(target);
+      if (hit) hits.set(fault, (hits.get(fault) ?? 0) + 1);
     }
     for (const cli of running.values()) cli.kill('SIGKILL');
     await Promise.all([...running.values()].map(({ ended }) => ended));

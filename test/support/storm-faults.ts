@@ -44,8 +44,9 @@ export async function startStorm(options: {
 
   async function removeSome(queue: typeof products): Promise<boolean> {
     const ids = await queue.getRanges(['waiting'], 0, 200, true);
-    const chosen = ids.filter((id) => random() < 0.05 && !jobs.has(id) && !answers.has(id));
-    const removed = await Promise.all(chosen.map((id) => queue.remove(id)));
+    const own = ids.filter((id) => !jobs.has(id) && !answers.has(id));
+    const chosen = new Set(Array.from({ length: Math.min(5, own.length) }, () => pick(own) ?? ''));
+    const removed = await Promise.all([...chosen].map((id) => queue.remove(id)));
     return removed.some((count) => count > 0);
   }
 
