@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { killAfter } from '../support/bulk-kills.ts';
 import { type LiveCli, startLive } from '../support/cli-live.ts';
 import { openQueues, type Queues } from '../support/cli-queues.ts';
 import type { Environment } from '../support/processes.ts';
@@ -82,26 +83,15 @@ it(
         cli = startLive(command, env);
         running.set(target, cli);
       }
-      await untilGrown(cli, target, 1 + random() * 60);
-      if (random() < 0.5 && cli.exit() === undefined) {
-        cli.kill('SIGKILL');
-        await cli.ended;
-        kills++;
-      }
+      // While it works, or anywhere between its start and its end.
+      if (random() < 0.5) await untilGrown(cli, target, 1 + random() * 60);
+      else if (await killAfter(cli, random() * 2500)) kills++;
       const { fault, hit } = await storm.strike(target);
       if (hit) hits.set(fault, (hits.get(fault) ?? 0) + 1);
     }
     for (const cli of running.values()) cli.kill('SIGKILL');
     await Promise.all([...running.values()].map(({ ended }) => ended));
-    // Otherwise the storm hit nothing, and the test shows nothing.
     const story = `${kills} commands killed, ${JSON.stringify(Object.fromEntries(hits))}`;
-    expect(
-      [...hits.values()].reduce((sum, count) => sum + count, 0),
-      story,
-    ).toBeGreaterThan(FAULTS / 2);
-    expect(hits.size, story).toBeGreaterThan(5);
-    expect(kills, story).toBeGreaterThan(FAULTS / 10);
-
     for (const each of imports) await each.complete(env, MOST_ROUNDS);
     for (const each of imports) await each.expectReconciled(env);
 
@@ -111,6 +101,13 @@ it(
     const mayStay = (queue: 'products' | 'results', id: string) =>
       queue === 'products' ? jobs.has(id) : results.has(id) || answersOfForeign.has(id);
     expect(await keysWithoutOwner(queues, { mayStay }), story).toEqual([]);
+    // Otherwise the storm hit nothing, and the test shows nothing.
+    expect(
+      [...hits.values()].reduce((sum, count) => sum + count, 0),
+      story,
+    ).toBeGreaterThan(FAULTS / 2);
+    expect(hits.size, story).toBeGreaterThan(5);
+    expect(kills, story).toBeGreaterThan(FAULTS / 10);
   },
   HANGS_MS,
 );
