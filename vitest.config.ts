@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 const slow = { testTimeout: 60_000, hookTimeout: 60_000 };
+/** A test of ten processes takes minutes where others have the machine: the limit ends what hangs. */
+const processes = { testTimeout: 300_000, hookTimeout: 120_000 };
 
 /** Loading the modules takes longer than most tests: files share them, and who changes something global puts it back. */
 const shared = { isolate: false };
@@ -32,10 +34,11 @@ export default defineConfig({
           include: ['test/e2e/**/*.test.ts'],
           globalSetup: [
             'test/support/global-build.ts',
+            'test/support/global-state.ts',
             'test/support/global-redis.ts',
             'test/support/global-postgres.ts',
           ],
-          ...slow,
+          ...processes,
           ...shared,
         },
       },
@@ -43,7 +46,7 @@ export default defineConfig({
         test: {
           name: 'ops',
           include: ['test/ops/**/*.test.ts'],
-          globalSetup: ['test/support/global-build.ts', 'test/support/global-redis.ts'],
+          globalSetup: ['test/support/global-build.ts', 'test/support/global-state.ts', 'test/support/global-redis.ts'],
           testTimeout: 180_000,
           hookTimeout: 60_000,
         },
@@ -52,7 +55,7 @@ export default defineConfig({
         test: {
           name: 'soak',
           include: ['test/soak/**/*.test.ts'],
-          globalSetup: 'test/support/global-build.ts',
+          globalSetup: ['test/support/global-build.ts', 'test/support/global-state.ts'],
           testTimeout: 600_000,
           hookTimeout: 60_000,
         },

@@ -5,9 +5,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../scripts/demo-processes.mjs';
+import { freePort, removeStateAtExit, STATE_DIR } from '../scripts/demo-processes.mjs';
 
 const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+
+removeStateAtExit();
 
 /** A redis-server without persistence on a free port. */
 export async function startRedis() {
@@ -52,7 +54,7 @@ export function peakMegabytes(pid) {
  */
 async function start(args, env) {
   const child = spawn(process.execPath, [...args], {
-    env: { PATH: process.env.PATH, ...env },
+    env: { PATH: process.env.PATH, STATE_DIR, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
@@ -97,7 +99,7 @@ export function startScript(script, args) {
 export async function run(args, env = {}) {
   const begin = performance.now();
   const child = spawn(process.execPath, [...args], {
-    env: { PATH: process.env.PATH, ...env },
+    env: { PATH: process.env.PATH, STATE_DIR, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let peak = 0;

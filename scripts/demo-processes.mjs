@@ -1,12 +1,22 @@
 // What the demos share: child processes that never outlive them, free ports, a worker's metrics, a table.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { constants } from 'node:os';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ROOT } from './setup.mjs';
 
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set();
+
+/** What the program notes about imports goes with the demo, not to the home of who runs it. */
+export const STATE_DIR = join(tmpdir(), `categorizer-demo-state-${process.pid}`);
+
+/** Removes it when this process ends. */
+export function removeStateAtExit() {
+  process.on('exit', () => rmSync(STATE_DIR, { recursive: true, force: true }));
+}
 
 /**
  * However this process ends (but for SIGKILL), what it started ends with it. Its exit code after a signal is
@@ -15,6 +25,7 @@ const running = new Set();
  * @param {() => void} [cleanUp] called after that
  */
 export function endAllAtExit(cleanUp) {
+  removeStateAtExit();
   process.on('exit', () => {
     for (const child of running) child.kill('SIGKILL');
     cleanUp?.();
@@ -37,7 +48,7 @@ export function endAllAtExit(cleanUp) {
  */
 export function start(command, args, env, input = '') {
   // Settings of the caller's own (QUEUE_PREFIX, LOG_LEVEL …) must not change what the demo shows.
-  const environment = { PATH: process.env.PATH, ...env };
+  const environment = { PATH: process.env.PATH, STATE_DIR, ...env };
   const child = spawn(command, args, { cwd: ROOT, env: environment, stdio: 'pipe' });
   running.add(child);
   child.stdin.on('error', () => undefined).end(input);

@@ -327,6 +327,8 @@ export interface ResultQueue {
   findForeign(runId: string): Promise<void>;
   /** Which of these were collected before, however long ago. */
   collectedBefore(results: readonly CollectedKey[]): Promise<ReadonlySet<string>>;
+  /** Whether any result of a run without a record was collected before. */
+  hasCollected(runId: string): Promise<boolean>;
   /** Remembers them as collected, then removes them from the queue. Doing it again changes nothing. */
   remove(results: readonly CollectedKey[]): Promise<void>;
 }

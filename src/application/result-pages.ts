@@ -114,6 +114,7 @@ export function createRunPages(ports: ResultPorts, options: WaitOptions): RunPag
     const taken = new Set<number>();
     const met = new Set<string>();
     let scanned = 0;
+    let found = false;
     let quietSince: number | undefined;
     for (;;) {
       const start = clock.now();
@@ -134,7 +135,8 @@ export function createRunPages(ports: ResultPorts, options: WaitOptions): RunPag
           scanned += page.length;
           yield page;
         }
-        const found = scanned > 0 || Object.keys(await monitor.failures(runId)).length > 0;
+        found ||= scanned > 0 || (await queue.hasCollected(runId));
+        found ||= Object.keys(await monitor.failures(runId)).length > 0;
         if (!found && (await notes.find(runId))) throw await lost();
         if (!wait && !found) throw await notFound();
         if (!wait) break;
@@ -145,7 +147,7 @@ export function createRunPages(ports: ResultPorts, options: WaitOptions): RunPag
         quietSince = busy ? undefined : scanned;
       }
       if (!(await pause(clock.now() - start))) {
-        if (!last && scanned === 0) throw await notFound();
+        if (!last && !found) throw await notFound();
         break;
       }
     }

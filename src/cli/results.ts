@@ -147,12 +147,23 @@ export async function collect(
   const pages =
     run?.pages() ??
     allPages(ports, { wait, timeoutMs, stop, onHint, onHeld: (id, holder) => held.push(describeHolder(id, holder)) });
+  let met = 0;
+  async function* counted() {
+    for await (const page of pages) {
+      met += page.length;
+      yield page;
+    }
+  }
+  const mayBeEmpty = () => {
+    const account = run?.account();
+    return account ? account.sent === 0 : runId === undefined || met > 0;
+  };
   try {
     const summary = await collectResults(
       { queue, claims, file: openResultFile(out, { format: outputFormat(options.outFormat, out), keep: true }) },
       {
-        pages,
-        mayBeEmpty: () => (run?.account()?.sent ?? 0) === 0,
+        pages: counted(),
+        mayBeEmpty,
         reviewBelow,
         stop,
         onProgress(products) {
@@ -163,10 +174,13 @@ export async function collect(
     );
     const account = run?.account() && runId !== undefined ? await accountForImport(records, runId) : undefined;
     if (account && !summary.written) throw nothingToCollect(account, (await records.find(account.runId))?.command);
+    const failedJobs = account ? account.failedByCode : await monitor.failures(runId);
+    if (!summary.written && Object.keys(failedJobs).length === 0)
+      throw collectedBefore(`what came of run ${runId} was`);
     return {
       ...summary,
       totals: account && commandAccount(account, 0),
-      failedJobs: account ? account.failedByCode : await monitor.failures(runId),
+      failedJobs,
       missingJobs: account?.missingJobs ?? 0,
       held,
     };
@@ -177,14 +191,19 @@ export async function collect(
 
 /** An import that has products, and a file that would have none. */
 function nothingToCollect(account: ImportAccount, command: string | undefined): CategorizerError {
-  const { runId, categorized, rejected } = account;
+  const { runId, sent } = account;
   const incomplete = incompleteSentence(account, command, true);
   if (incomplete)
     return new CategorizerError(
       'RUN_INCOMPLETE',
       `${incomplete}; nothing was there to collect, and no file was written`,
     );
-  const message = `all ${formatNumber(categorized + rejected)} products of run ${runId} were collected before, and this file holds none of them: no file was written; to categorize them again, import them under another --run`;
+  return collectedBefore(`all ${formatNumber(sent)} products of run ${runId} were`);
+}
+
+/** @param what with its verb */
+function collectedBefore(what: string): CategorizerError {
+  const message = `${what} collected before, and this file holds none of it: no file was written; to categorize the products again, import them under another --run`;
   return new CategorizerError('RUN_COLLECTED', message);
 }
 

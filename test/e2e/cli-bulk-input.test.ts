@@ -35,7 +35,7 @@ describe('enqueue reads', () => {
     const file = await workspace.write('erp.csv.gz', compressed);
     const { code, stdout, stderr } = await enqueue([file, '--id-column', 'codigo', ...args]);
     expect(stderr).toBe('');
-    expect(stdout).toMatch(/^enqueued +5 products in 1 jobs\nrejected rows +0$/m);
+    expect(stdout).toMatch(/^read +5\nrejected +0\nsent now +5$/m);
     expect(code).toBe(0);
     expect(await waitingProducts(queues)).toEqual(accented);
   });
@@ -80,7 +80,7 @@ describe('enqueue reads', () => {
     const parquet = await writeParquet(workspace.path('c.parquet'), all.slice(6), 'productId, features');
     const files = [workspace.path('parts/part-*'), workspace.path('more.jsonl'), parquet];
     const { code, stdout } = await enqueue([...files, '--run', 'R', '--chunk-size', '4']);
-    expect(stdout).toMatch(/^enqueued +9 products in 3 jobs$/m);
+    expect(stdout).toMatch(/^read +9\nrejected +0\nsent now +9$/m);
     expect(code).toBe(0);
     // Chunks are cut across the files.
     expect((await waitingChunks(queues)).map((chunk) => chunk.products)).toEqual([
@@ -135,7 +135,7 @@ describe('a product id that stands more than once', () => {
       ['a.csv', 'b.csv'].map((name, i) => workspace.write(name, `product_id,f0\nP1,${i}\nonly-${name},1\n`)),
     );
     const { stdout } = await enqueue([...files, '--width', '1', '--on-duplicate', 'last']);
-    expect(stdout).toMatch(/^passed over +1 rows whose product id stands more than once$/m);
+    expect(stdout).toMatch(/^skipped +1 rows whose product id occurs more than once$/m);
     const sent = await waitingProducts(queues);
     expect(sent.map(({ productId, features }) => `${productId} ${features[0]}`)).toEqual([
       'only-a.csv 1',
@@ -226,11 +226,11 @@ describe('enqueue --dry-run', () => {
       expect.stringMatching(/\/a\.csv:3: f0: NON_FINITE_FEATURE: .*"x"/),
       expect.stringMatching(/\/b\.csv:2: DUPLICATE_PRODUCT_ID: /),
     ]);
-    expect(stdout).toMatch(/^rejected rows +3 \(DUPLICATE_PRODUCT_ID 2, NON_FINITE_FEATURE 1\)$/m);
+    expect(stdout).toMatch(/^rejected +3 \(DUPLICATE_PRODUCT_ID 2, NON_FINITE_FEATURE 1\)$/m);
     expect(code).toBe(3);
     expect(await workspace.names()).toEqual(['a.csv', 'b.csv']);
     expect(await waitingChunks(queues)).toEqual([]);
     const keys = await queues.redis.keys(`${queues.prefix}:*`);
-    expect(keys.filter((key) => /:(run|sent|payload):/.test(key))).toEqual([]);
+    expect(keys.filter((key) => /:(run|chunks|payload):/.test(key))).toEqual([]);
   });
 });

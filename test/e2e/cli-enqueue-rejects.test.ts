@@ -211,7 +211,7 @@ describe('the reject files', () => {
   it('are named in the summary', async () => {
     await workspace.write('c.csv', `${HEADER}\nP1,x,2\nP2,1\nP3,y,2\n`);
     const { stdout } = await enqueue('c.csv', '--rejects', workspace.path('bad'));
-    expect(stdout).toMatch(/^rejected rows +3 \(NON_FINITE_FEATURE 2, INVALID_ROW 1\)$/m);
+    expect(stdout).toMatch(/^rejected +3 \(NON_FINITE_FEATURE 2, INVALID_ROW 1\)$/m);
     expect(stdout).toContain(`${workspace.path('bad.csv')}, ${workspace.path('bad.jsonl')}`);
   });
 

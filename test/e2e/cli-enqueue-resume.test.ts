@@ -53,7 +53,7 @@ describe('enqueue that was killed', () => {
     expect(sentBefore.jobs).toBeLessThanOrEqual(arrived);
     expect(sentBefore.jobs).toBeGreaterThanOrEqual(arrived - SENDS_IN_FLIGHT);
     expect(sentBefore.products).toBe(10 * sentBefore.jobs);
-    expect(stderr).toBe(`${sentBefore.products} products of run R had been sent before, and were not sent again\n`);
+    expect(stderr).toBe(`${sentBefore.products} products of run R were sent before, and were not sent again\n`);
     expect(await waitingProducts(queues)).toEqual(products);
     expect(await payloadKeys(queues)).toHaveLength(jobs);
   });
@@ -141,8 +141,15 @@ describe('a chunk whose payload is gone', () => {
     const collect = ['results', '--run', 'R', '--wait', '--out', out, '--json'];
 
     const without = await runCli(collect, { env: queues.env });
-    expect(JSON.parse(without.stdout)).toMatchObject({ products: 4, failedJobs: { PAYLOAD_MISSING: 1 } });
-    expect(without.code).toBe(3);
+    expect(JSON.parse(without.stdout)).toMatchObject({
+      products: 4,
+      failedJobs: { PAYLOAD_MISSING: 1 },
+      totals: { read: 6, categorized: 4, failed: 2, failedByCode: { PAYLOAD_MISSING: 1 }, missing: 0 },
+    });
+    expect(without.stderr).toMatch(
+      /^RUN_INCOMPLETE: run R: 2 products failed \(PAYLOAD_MISSING 1\); .*: categorizer enqueue /,
+    );
+    expect(without.code).toBe(1);
 
     const { code, stdout } = await enqueue(...command);
     expect(code).toBe(0);

@@ -46,11 +46,18 @@ describe.each(['csv', 'jsonl'] as const)('enqueue of %s', (format) => {
       runId: 'R',
       products: 7,
       jobs: 3,
+      sentNow: { jobs: 3, products: 7 },
       sentBefore: { jobs: 0, products: 0 },
       rejected: 0,
       skipped: 0,
       rejectedByCode: {},
       rejectFiles: [],
+      totals: {
+        runId: 'R',
+        ...{ read: 7, skipped: 0, rejected: 0, rejectedByCode: {}, sent: 7, sentNow: 7, sentBefore: 0 },
+        ...{ categorized: 0, answered: 0, waiting: 7, failed: 0, failedByCode: {}, missing: 0, missingJobs: 0 },
+        models: [],
+      },
     });
     expect(code).toBe(0);
     expect(await waitingChunks(queues)).toEqual(CHUNKS_OF_3);
@@ -63,7 +70,9 @@ describe('enqueue', () => {
   it('of Parquet sends chunks in the order of the input', async () => {
     const file = await writeParquet(workspace.path('c.parquet'), products, 'productId AS product_id, features');
     const { code, stdout } = await enqueue([file, '--run', 'R', '--chunk-size', '3']);
-    expect(stdout).toMatch(/^run +R\nenqueued +7 products in 3 jobs\nrejected rows +0\n$/);
+    expect(stdout).toMatch(
+      /^run +R\nread +7\nrejected +0\nsent now +7\nsent before +0\ncategorized +0\non the queue +7\nfailed +0\nmissing +0\n$/,
+    );
     expect(code).toBe(0);
     expect(await waitingChunks(queues)).toEqual(CHUNKS_OF_3);
   });

@@ -53,7 +53,7 @@ describe('predict', () => {
       expect.stringMatching(/^,,,INVALID_PRODUCT_ID,.+,\w+,$/),
     ]);
     expect(stderr).toMatch(
-      /^products +7\ncategorized +3 \(.*INFORMATICA 33\.3 %.*\)\nconfidence +[01]\.\d{3} on average\nto review +\d below 0\.7\nunlike training +0 \(0\.0 %\) lie far outside [^\n]+\nrejected +4 \(.+\)\nthe model [^\n]+ synthetic data: [^\n]+\n$/,
+      /^products +7\ncategorized +3\nrejected +4 \(.+\)\ncategories +.*INFORMATICA 33\.3 %.*\nconfidence +[01]\.\d{3} on average\nto review +\d below 0\.7\nunlike training +0 \(0\.0 %\) lie far outside [^\n]+\nthe model [^\n]+ synthetic data: [^\n]+\n$/,
     );
     expect(code).toBe(3);
   });

@@ -108,9 +108,14 @@ describe('results --wait of a run that was sent by enqueue', () => {
     await enqueue('R', 200);
     await queues.products.remove('R-2');
     worker = await startWorker(queues.env);
-    const { code, stdout } = await runCli(['results', '--run', 'R', '--wait', '--out', out], { env: queues.env });
-    expect(stdout).toMatch(/^missing jobs +1: neither on the queue, nor failed, nor collected$/m);
-    expect(code).toBe(3);
+    const { code, stdout, stderr } = await runCli(['results', '--run', 'R', '--wait', '--out', out], {
+      env: queues.env,
+    });
+    expect(stdout).toMatch(/^categorized +150\nfailed +0\nmissing +50$/m);
+    expect(stderr).toMatch(
+      /^RUN_INCOMPLETE: run R: 50 products are missing; .*: categorizer enqueue .*c\.csv --run R /,
+    );
+    expect(code).toBe(1);
     expect(await readRows(out)).toHaveLength(150);
   });
 
@@ -149,9 +154,9 @@ describe('the failed jobs of a run', () => {
   });
 
   it('are those of that run, and with --all those of every run', async () => {
-    const none = await runCli(['results', '--run', 'T', '--out', out, '--json'], { env: queues.env });
-    expect(JSON.parse(none.stdout)).toMatchObject({ failedJobs: {} });
-    expect(none.code).toBe(0);
+    const other = await runCli(['results', '--run', 'S', '--out', out, '--json'], { env: queues.env });
+    expect(JSON.parse(other.stdout)).toMatchObject({ failedJobs: { NON_FINITE_FEATURE: 3 } });
+    expect(other.code).toBe(3);
     const all = await runCli(['results', '--all', '--out', out, '--json'], { env: queues.env });
     expect(JSON.parse(all.stdout)).toMatchObject({ failedJobs: { WRONG_WIDTH: 1, NON_FINITE_FEATURE: 4 } });
     expect(all.code).toBe(3);

@@ -51,8 +51,9 @@ describe('results', () => {
     expect(await workspace.read('out.csv')).toBe(`${HEADER}${HOSTILE_CSV}P4,INFORMATICA,1,,,v1,r-2\n`);
     expect(stderr).toBe('');
     expect(stdout).toMatch(
-      /^run +R\nproducts +4\ncategorized +2 \(.*AUTOPECAS 50\.0 %.*\)\nconfidence +0\.625 on average\nto review +1 below 0\.7\nrejected +2 \(.*WRONG_WIDTH 1.*\)\n/,
+      /^run +R\nproducts +4\ncategorized +2\nrejected +2 \(.*WRONG_WIDTH 1.*\)\ncategories +AUTOPECAS 50\.0 %, .+\nconfidence +0\.625 on average\nto review +1 below 0\.7\n/,
     );
+    expect(stdout).toMatch(/^model v1 \(a{12}\) +4 products$/m);
     expect(stdout).toContain(out);
     expect(code).toBe(3);
     expect(await left()).toBe(0);
@@ -80,6 +81,10 @@ describe('results', () => {
       toReview: 1,
       duplicates: 0,
       unreadable: 0,
+      foreign: 0,
+      written: true,
+      models: [{ ...TEST_MODEL, products: 3 }],
+      held: [],
       failedJobs: {},
       missingJobs: 0,
     });
@@ -94,7 +99,7 @@ describe('results', () => {
     const { code, stdout, stderr } = await results('--all');
     expect(stdout).toBe(`${HEADER}P1,AUTOPECAS,0.5,,,v1,r-1\n`);
     expect(stderr).toMatch(
-      /^products +1\ncategorized +1 \(AUTOPECAS 100\.0 %\)\nconfidence +0\.500 on average\nto review +1 below 0\.7\nrejected +0\nfailed jobs +0\n$/,
+      /^products +1\ncategorized +1\nrejected +0\ncategories +AUTOPECAS 100\.0 %\nconfidence +0\.500 on average\nto review +1 below 0\.7\nfailed jobs +0\nmodel v1 .+ 1 products\nrecord +none: .+\n$/,
     );
     expect(code).toBe(0);
     expect(await left()).toBe(0);
@@ -152,6 +157,12 @@ describe('results', () => {
     expect(stderr).toBe('no new results on the queue\n');
     expect(code).toBe(0);
     expect(await workspace.read('out.csv')).toBe(first);
+    // A file that holds none of them would say that there was nothing.
+    const other = await results('--run', 'R', '--out', workspace.path('other.csv'), '--json');
+    expect(other.stdout).toBe('');
+    expect(other.stderr).toMatch(/^RUN_COLLECTED: what came of run R was collected before, .* no file was written; /m);
+    expect(other.code).toBe(1);
+    expect(await workspace.names()).toEqual(['out.csv']);
   });
 
   it('collects results of more than one page, each once and in the order of the queue', async () => {
@@ -269,7 +280,7 @@ describe('a job on the results queue that is no result', () => {
     const warnings = stderr.split('\n').filter((line) => line.startsWith('{'));
     expect(warnings.map((line) => JSON.parse(line).resultId)).toEqual(foreign.map(({ opts }) => opts.jobId));
     expect(stderr).toMatch(/^unreadable +5 results, left on the queue; the log says why$/m);
-    expect(code).toBe(3);
+    expect(code).toBe(1);
     expect((await queues.results.getWaiting()).map(({ id }) => id).sort()).toEqual(
       foreign.map(({ opts }) => opts.jobId),
     );

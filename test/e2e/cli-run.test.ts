@@ -72,7 +72,7 @@ describe('run', () => {
     const { code, stdout, stderr } = await run(file, '--out', out, '--run', 'R', '--chunk-size', '64');
     expect(stderr).toMatch(SYNTHETIC_NOTE);
     expect(stdout).toMatch(
-      /^run +R\nenqueued +500 products in 8 jobs\nrejected rows +0\nproducts +500\ncategorized +500 /,
+      /^run +R\nread +500\nrejected +0\nsent now +500\nsent before +0\ncategorized +500\nfailed +0\nmissing +0\nmodel \w+ +500 products\ncategories +/,
     );
     expect(stdout).toContain(out);
     expect(code).toBe(0);
@@ -97,12 +97,20 @@ describe('run', () => {
     const args = [file, '--out', out, '--run', 'R', '--local', '--review-below', '1', '--json'];
     const { code, stdout, stderr } = await run(...args);
     expect(stderr).toMatch(SYNTHETIC_NOTE);
-    const { import: imported, results, ...rest } = JSON.parse(stdout);
+    const { import: imported, results, totals, ...rest } = JSON.parse(stdout);
     expect(rest).toEqual({});
+    expect(totals).toEqual({
+      runId: 'R',
+      ...{ read: 500, skipped: 0, rejected: 0, rejectedByCode: {}, sent: 500, sentNow: 500, sentBefore: 0 },
+      ...{ categorized: 500, answered: 0, waiting: 0, failed: 0, failedByCode: {}, missing: 0, missingJobs: 0 },
+      models: [{ version: expect.any(String), sha256: expect.any(String), products: 500 }],
+    });
+    expect(results.totals).toEqual(totals);
     expect(imported).toEqual({
       runId: 'R',
       products: 500,
       jobs: 1,
+      sentNow: { jobs: 1, products: 500 },
       sentBefore: { jobs: 0, products: 0 },
       rejected: 0,
       skipped: 0,
@@ -128,7 +136,7 @@ describe('run', () => {
   it('of a file with bad rows ends with 3, puts those aside, and categorizes the rest', async () => {
     const file = await workspace.write('c.csv', `${toCsv(products)}bad,1\n`);
     const { code, stdout } = await run(file, '--out', workspace.path('out.jsonl'), '--local');
-    expect(stdout).toMatch(/^rejected rows +1 \(INVALID_ROW 1\)$/m);
+    expect(stdout).toMatch(/^rejected +1 \(INVALID_ROW 1\)$/m);
     expect(stdout).toContain(workspace.path('c.csv.rejects.csv'));
     expect(code).toBe(3);
     expect(await workspace.names()).toEqual(['c.csv', 'c.csv.rejects.csv', 'c.csv.rejects.jsonl', 'out.jsonl']);
@@ -153,10 +161,13 @@ describe('run', () => {
       await run(file, '--out', out, '--local', '--chunk-size', '100');
       const rows = await readOutcomes(out, format);
       const { code, stdout, stderr } = await run(file, '--out', out, '--local', '--chunk-size', '100', '--json');
-      expect(stderr).toMatch(/\nall of run import-\w+ was sent before: nothing was sent now; .*--run\n$/);
+      expect(stderr).toMatch(
+        /\nall of run import-\w+ was sent before: nothing was sent now; .*--run\nno new results on the queue\n$/,
+      );
       expect(JSON.parse(stdout)).toMatchObject({
         import: { jobs: 5, sentBefore: { jobs: 5, products: 500 } },
         results: { products: 0, duplicates: 0, missingJobs: 0 },
+        totals: { read: 500, sentNow: 0, sentBefore: 500, categorized: 500, missing: 0 },
       });
       expect(code).toBe(0);
       expect(await readOutcomes(out, format)).toEqual(rows);

@@ -35,6 +35,14 @@ const BAD_ROWS: readonly (readonly [after: number, row: string, code: string])[]
   },
 );
 
+/** The account of the run at its end. */
+const RECONCILED = {
+  read: PRODUCTS + BAD_ROWS.length,
+  rejected: BAD_ROWS.length,
+  categorized: PRODUCTS,
+  ...{ answered: 0, waiting: 0, failed: 0, missing: 0 },
+};
+
 let redis: RedisServer;
 let directory: string;
 let catalogue: string;
@@ -148,7 +156,8 @@ describe.each(['csv', 'parquet'] as const)(`enqueue, workers and results killed 
     await untilDone(queues.products, 120_000);
     for (let kill = 0; kill < 5; kill++) await killAfter(startLive(collect, env), 300 + random() * 1500);
     const collected = await runCli([...collect, '--wait', '--json'], { env });
-    expect(collected.code, collected.stderr + collected.stdout).toBe(0);
+    expect(collected.code, collected.stderr + collected.stdout).toBe(3);
+    expect(JSON.parse(collected.stdout).totals).toMatchObject(RECONCILED);
     await expectEachOnce(out, format);
     expect(await queues.results.getWaitingCount()).toBe(0);
     expect(await workers.stop()).toEqual([0, 0]);
@@ -174,7 +183,10 @@ describe(`run and workers killed (SOAK_SEED=${SEED})`, () => {
 
     const last = await runCli([...command, '--json'], { env });
     expect(last.code, last.stderr).toBe(3);
-    expect(JSON.parse(last.stdout)).toMatchObject({ results: { failedJobs: {}, missingJobs: 0, unreadable: 0 } });
+    expect(JSON.parse(last.stdout)).toMatchObject({
+      results: { failedJobs: {}, missingJobs: 0, unreadable: 0 },
+      totals: RECONCILED,
+    });
     await expectRejectsOnce();
     await expectEachOnce(out, 'parquet');
     expect(await queues.results.getWaitingCount()).toBe(0);

@@ -5,7 +5,7 @@ import { type Environment, startWorker, type WorkerProcess } from './processes.t
 
 /** Chunks of a run that its producer knows to have arrived. */
 export function sentChunks(redis: Redis, prefix: string, runId: string): Promise<number> {
-  return redis.bitcount(`${prefix}:sent:${runId}`);
+  return redis.hlen(`${prefix}:chunks:${runId}`);
 }
 
 /** Kills a command after so many milliseconds. @returns whether it was still running */

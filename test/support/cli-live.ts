@@ -1,16 +1,13 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
-import type { Environment } from './processes.ts';
-
-const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+import { type Environment, spawnProgram } from './processes.ts';
 
 /** How long a test polls for what must come: a machine with other work is slow. */
-export const PATIENCE = { timeout: 20_000 };
+export const PATIENCE = { timeout: 120_000 };
 
 /** A command that a test watches and feeds while it runs. */
 export interface LiveCli {
+  readonly pid: number;
   /** Stays open until the test ends it, as a terminal's would. */
   readonly stdin: Writable;
   /** What it wrote so far. */
@@ -23,7 +20,7 @@ export interface LiveCli {
 }
 
 export function startLive(args: readonly string[], env: Environment): LiveCli {
-  const child = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env.PATH, ...env } });
+  const child = spawnProgram(args, env);
   let stdout = '';
   let stderr = '';
   let exit: ReturnType<LiveCli['exit']>;
@@ -40,6 +37,7 @@ export function startLive(args: readonly string[], env: Environment): LiveCli {
     return code;
   });
   return {
+    pid: child.pid ?? 0,
     stdin: child.stdin,
     stdout: () => stdout,
     stderr: () => stderr,

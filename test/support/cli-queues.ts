@@ -78,7 +78,7 @@ export async function failWaitingJobs({ products, redis, prefix }: Queues, codeO
       const failed = (await products.getFailedCount()) - before;
       if (failed < waiting) throw new Error(`${failed} of ${waiting} jobs have failed`);
     },
-    { timeout: 10_000, interval: 20 },
+    { timeout: 120_000, interval: 20 },
   );
   await worker.close();
   connection.disconnect();

@@ -58,6 +58,7 @@ export function createFakeResultQueue(
       await crash.point('ask what was collected');
       return new Set(results.map(({ resultId }) => resultId).filter((id) => store.collected.has(id)));
     },
+    hasCollected: async () => store.collected.size > 0,
     async remove(results) {
       await crash.point('remember');
       for (const { resultId } of results) store.collected.add(resultId);

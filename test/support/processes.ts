@@ -1,11 +1,18 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { inject } from 'vitest';
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 /** Settings of the tests' own: nothing of the caller's environment reaches the program. */
 export type Environment = Readonly<Record<string, string>>;
+
+/** Starts the program. What it notes goes to the directory of the tests, where nothing else is said. */
+export function spawnProgram(args: readonly string[], environment: Environment): ChildProcessWithoutNullStreams {
+  const STATE_DIR = inject('stateDirectory');
+  return spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env.PATH, STATE_DIR, ...environment } });
+}
 
 export interface CliResult {
   readonly code: number | null;
@@ -13,19 +20,15 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-function start(args: readonly string[], environment: Environment): ChildProcess {
-  return spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env.PATH, ...environment } });
-}
-
 /** Runs a command to its end. */
 export async function runCli(
   args: readonly string[],
   options: { readonly env?: Environment; readonly input?: string } = {},
 ): Promise<CliResult> {
-  const child = start(args, options.env ?? {});
+  const child = spawnProgram(args, options.env ?? {});
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
-  child.stdin?.on('error', () => undefined).end(options.input ?? '');
+  child.stdin.on('error', () => undefined).end(options.input ?? '');
   const [code] = await once(child, 'close');
   return { code, stdout: stdout.text(), stderr: stderr.text() };
 }
@@ -38,7 +41,7 @@ export interface RunningCli {
 
 /** Starts a command that is to be interrupted. */
 export function startCli(args: readonly string[], env: Environment): RunningCli {
-  const child = start(args, env);
+  const child = spawnProgram(args, env);
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   return {
@@ -65,7 +68,7 @@ export interface WorkerProcess {
 
 /** Starts a worker on a free HTTP port; resolves when that listens. */
 export async function startWorker(env: Environment): Promise<WorkerProcess> {
-  const child = start(['worker'], { HTTP_PORT: '0', ...env });
+  const child = spawnProgram(['worker'], { HTTP_PORT: '0', ...env });
   const stderr = collect(child.stderr);
   const log = () =>
     stderr
@@ -75,7 +78,7 @@ export async function startWorker(env: Environment): Promise<WorkerProcess> {
       .map((line): Record<string, unknown> => JSON.parse(line));
   const ended = once(child, 'close').then(([code]): number | null => code);
   const port = await new Promise<unknown>((resolve, reject) => {
-    child.stderr?.on('data', () => {
+    child.stderr.on('data', () => {
       const line = log().find(({ msg }) => msg === 'http listening');
       if (line) resolve(line.port);
     });
@@ -90,8 +93,8 @@ export async function startWorker(env: Environment): Promise<WorkerProcess> {
   };
 }
 
-function collect(stream: NodeJS.ReadableStream | null): { text(): string } {
+function collect(stream: NodeJS.ReadableStream): { text(): string } {
   const chunks: Buffer[] = [];
-  stream?.on('data', (chunk: Buffer) => chunks.push(chunk));
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
   return { text: () => Buffer.concat(chunks).toString('utf8') };
 }

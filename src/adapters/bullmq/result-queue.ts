@@ -224,6 +224,7 @@ export function createResultQueue(options: {
     unreadable: () => unreadable.size,
     foreign: () => foreign.size,
     collectedBefore,
+    hasCollected: async (runId) => (await askRedis(() => connection.exists(collectedKey(prefix, runId)))) === 1,
     remove,
     close: () => queue.close(),
   };
