@@ -71,6 +71,7 @@ describe('predict', () => {
       rejectedByCode: { INVALID_ROW: 1, NON_FINITE_FEATURE: 1, INVALID_PRODUCT_ID: 1, PREDICTION_FAILED: 1 },
       meanConfidence: expect.any(Number),
       toReview: expect.any(Number),
+      models: [{ version: expect.any(String), sha256: expect.any(String), products: 7 }],
     });
     expect(code).toBe(3);
     const rows = await readRows(out);
