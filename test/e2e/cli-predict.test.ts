@@ -72,6 +72,7 @@ describe('predict', () => {
       meanConfidence: expect.any(Number),
       toReview: expect.any(Number),
       outside: 0,
+      models: [{ version: expect.any(String), sha256: expect.any(String), products: 7 }],
     });
     expect(code).toBe(3);
     const rows = await readRows(out);

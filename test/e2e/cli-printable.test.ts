@@ -30,6 +30,11 @@ describe('what a command prints', () => {
     manifest.version = `v1${HOSTILE}\nname        forged`;
     manifest.categories[0].code = `A${HOSTILE}`;
     await writeFile(path, JSON.stringify(manifest));
+    // The sample says which category each of its rows has, by its code.
+    const goldenPath = workspace.path('model/golden.json');
+    const golden = JSON.parse(await readFile(goldenPath, 'utf8'));
+    golden.categories = golden.categories.map((code: string) => (code === 'AUTOPECAS' ? `A${HOSTILE}` : code));
+    await writeFile(goldenPath, JSON.stringify(golden));
     const env = { MODEL_PATH: workspace.path('model/model.onnx') };
     const text = await runCli(['model', 'check'], { env });
     expect(text.stdout).not.toMatch(OBEYED);

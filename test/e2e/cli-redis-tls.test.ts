@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { PATIENCE } from '../support/cli-live.ts';
 import { createWorkspace, type Workspace } from '../support/cli-workspace.ts';
 import { runCli, startWorker } from '../support/processes.ts';
-import { makeProducts, toCsv } from '../support/products.ts';
+import { makeProducts, SYNTHETIC_NOTE, toCsv } from '../support/products.ts';
 import { freePort, type RedisServer, startRedis } from '../support/redis-server.ts';
 import { createTlsFiles, type TlsFiles } from '../support/tls-files.ts';
 
@@ -32,7 +32,7 @@ describe('a Redis whose certificate is from an authority of our own', () => {
     onTestFinished(() => worker.kill('SIGKILL'));
     const [input, out] = [await workspace.write('c.csv', toCsv(makeProducts(5))), workspace.path('out.csv')];
     const { code, stderr } = await runCli(['run', input, '--out', out], { env });
-    expect(stderr).toBe('');
+    expect(stderr).toMatch(SYNTHETIC_NOTE);
     expect(code).toBe(0);
     await expect.poll(async () => (await fetch(`${worker.url}/readyz`)).status, PATIENCE).toBe(200);
     worker.kill('SIGTERM');

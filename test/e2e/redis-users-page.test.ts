@@ -41,7 +41,7 @@ describe('the users of docs/least-privilege-redis.md', () => {
     const recategorized = await runCli(night, { env: { ...env('scheduler'), ...erp.env } });
     expect(recategorized, recategorized.stderr).toMatchObject({ code: 0 });
 
-    const keys = ['wait', 'prioritized', 'delayed'].map((type) => `~${INPUT}:${type}`);
+    const keys = ['wait', 'active', 'prioritized', 'delayed'].map((type) => `~${INPUT}:${type}`);
     await grant('categorizer-collector', ...keys);
     const status = await runCli(['queue', 'status'], { env: env('collector') });
     expect(status).toMatchObject({ code: 0, stdout: expect.stringContaining('workers connected: unknown') });

@@ -53,9 +53,8 @@ export function createProductQueue(options: {
     prefix,
     defaultJobOptions: { ...JOB_OPTIONS },
   });
-  const results = new TolerantQueue(RESULT_QUEUE, { connection, prefix });
   // The call that fails says the same.
-  for (const each of [queue, results]) each.on('error', () => undefined);
+  queue.on('error', () => undefined);
   /** Of each run that was begun, the entries of chunks that are to be sent again. */
   const lostEntries = new Map<string, Map<number, ChunkEntry>>();
 
@@ -87,23 +86,21 @@ export function createProductQueue(options: {
     return { totals, stateOf: (number) => states.get(number), lost: lost.map(({ number }) => number) };
   }
 
-  /** Removes what is left of jobs that will not be answered, and of results that cannot be read. */
+  /** Removes what is left of jobs that will not be answered; the collector removes results that nobody can read. */
   async function clear(runId: string, numbers: readonly number[]): Promise<readonly StoredChunk[]> {
     const chunks = await imports.chunks(runId, numbers);
     for (const { number, entry } of chunks) {
       for (const attempt of entry?.attempts ?? []) {
-        const id = chunkJobId(runId, number, attempt);
-        await removeWithPayload(queue, id);
-        await removeWithPayload(results, resultIdOf(id, 0));
+        await removeWithPayload(chunkJobId(runId, number, attempt));
       }
     }
     return chunks;
   }
 
-  async function removeWithPayload(from: Queue, id: string): Promise<void> {
-    const job = await askRedis(() => from.getJob(id));
+  async function removeWithPayload(id: string): Promise<void> {
+    const job = await askRedis(() => queue.getJob(id));
     // One that is in work is locked, and stays.
-    if (!job || (await askRedis(() => from.remove(id))) === 0) return;
+    if (!job || (await askRedis(() => queue.remove(id))) === 0) return;
     const key: unknown = job.data?.payload;
     if (typeof key === 'string') await askRedis(() => payloads.remove([{ owner: id, key }]));
   }
@@ -155,7 +152,7 @@ export function createProductQueue(options: {
           queue.toKey(jobId),
           queue.toKey('completed'),
           jobId,
-          results.toKey(resultIdOf(jobId, 0)),
+          `${prefix}:${RESULT_QUEUE}:${resultIdOf(jobId, 0)}`,
           number,
           entry,
           RECORD_SECONDS,
@@ -191,8 +188,6 @@ export function createProductQueue(options: {
       const pipeline = connection.pipeline().del(runKey(prefix, runId)).zrem(importsKey(prefix), runId);
       await askRedis(() => execAll(pipeline));
     },
-    async close() {
-      await Promise.all([queue.close(), results.close()]);
-    },
+    close: () => queue.close(),
   };
 }

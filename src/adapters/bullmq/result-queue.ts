@@ -153,8 +153,11 @@ export function createResultQueue(options: {
       }
     } catch (error) {
       if (!(error instanceof CategorizerError) || error.retryable) throw error;
-      // It was one: its chunk is missing now, and what is left of it is removed when that is sent again.
-      if (error.code === 'PAYLOAD_MISSING') return undefined;
+      // It was one: its chunk is missing now, and nobody can use what is left of it.
+      if (error.code === 'PAYLOAD_MISSING') {
+        await askRedis(() => removeOldest(connection, queue, [job.id ?? '']));
+        return undefined;
+      }
       problem = error.message;
     }
     leave(job, runId, 'a result does not answer its chunk; left there', problem);
