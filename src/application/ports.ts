@@ -366,6 +366,8 @@ export interface QueueActivity {
   readonly unfinishedJobs: number;
   /** Workers that are connected to the input queue; not counted where no job is unfinished, none where nobody may look. */
   readonly workers?: number;
+  /** Of the unfinished jobs, those that workers gave back because their models were not made for them. */
+  readonly mismatchedJobs: number;
 }
 
 export interface RunMonitor {

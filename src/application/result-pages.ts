@@ -8,6 +8,7 @@ import type {
   CollectorHolder,
   ImportNotes,
   ImportRecords,
+  QueueActivity,
   ResultQueue,
   RunMonitor,
 } from './ports.ts';
@@ -30,7 +31,7 @@ export interface ResultPorts {
 }
 
 /** What somebody who waits should know; each may come again and again. */
-export type WaitHint = 'not begun' | 'no worker' | 'not all sent' | 'timed out';
+export type WaitHint = 'not begun' | 'no worker' | 'no fitting worker' | 'not all sent' | 'timed out';
 
 export interface WaitOptions {
   readonly runId: string;
@@ -91,9 +92,10 @@ export function createRunPages(ports: ResultPorts, options: WaitOptions): RunPag
   }
 
   async function hintAboutWorkers(): Promise<boolean> {
-    const { unfinishedJobs, workers } = await monitor.activity();
-    if (unfinishedJobs > 0 && workers === 0) onHint?.('no worker');
-    return unfinishedJobs > 0;
+    const activity = await monitor.activity();
+    const hint = hintOf(activity);
+    if (hint) onHint?.(hint);
+    return activity.unfinishedJobs > 0;
   }
 
   async function notFound(): Promise<CategorizerError> {
@@ -187,10 +189,12 @@ export async function* allPages(
       yield ours;
     }
     if (!wait) return;
-    const { unfinishedJobs, workers } = await monitor.activity();
+    const activity = await monitor.activity();
+    const { unfinishedJobs } = activity;
     if (unfinishedJobs === 0 && quietSince === met.size) return;
     quietSince = unfinishedJobs === 0 ? met.size : undefined;
-    if (unfinishedJobs > 0 && workers === 0) onHint?.('no worker');
+    const hint = hintOf(activity);
+    if (hint) onHint?.(hint);
     if (clock.now() - startedAt >= timeoutMs) {
       onHint?.('timed out');
       return;
@@ -198,6 +202,13 @@ export async function* allPages(
     await new Promise<void>((resolve) => clock.after(POLL_MS, resolve));
     throwIfStopped(stop, 'stopped by a signal; nothing was taken off the queue');
   }
+}
+
+/** Why what is left may not be done soon. */
+function hintOf({ unfinishedJobs, workers, mismatchedJobs }: QueueActivity): WaitHint | undefined {
+  if (unfinishedJobs === 0) return undefined;
+  if (workers === 0) return 'no worker';
+  return mismatchedJobs >= unfinishedJobs ? 'no fitting worker' : undefined;
 }
 
 export function describeHolder(runId: string | undefined, { host, pid, since, out }: CollectorHolder): string {

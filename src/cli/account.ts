@@ -30,9 +30,7 @@ export function describeAccount(account: CommandAccount): Record<string, string>
     ...(waiting > 0 && { 'on the queue': formatNumber(waiting) }),
     failed: failed === 0 ? '0' : `${formatNumber(failed)} (jobs by code: ${formatCounts(failedByCode)})`,
     missing: formatNumber(missing),
-    ...Object.fromEntries(
-      models.map((model) => [`model ${modelLabel(model)}`, `${formatNumber(model.products)} products`]),
-    ),
+    ...Object.fromEntries(models.map((model) => [`model ${modelLabel(model)}`, countProducts(model.products)])),
   };
 }
 
@@ -49,15 +47,16 @@ export function incompleteSentence(
 ): string | undefined {
   const { runId, read, failed, failedByCode, missing, waiting, answered } = account;
   const lost = [
-    failed > 0 && `${products(failed)} failed (${formatCounts(failedByCode)})`,
-    missing > 0 && `${products(missing)} ${missing === 1 ? 'is' : 'are'} missing`,
+    failed > 0 && `${countProducts(failed)} failed (${formatCounts(failedByCode)})`,
+    missing > 0 && `${countProducts(missing)} ${missing === 1 ? 'is' : 'are'} missing`,
     read === undefined && 'not all of it was sent',
   ].filter(Boolean);
-  const again = command === undefined ? 'run the same import again' : `run the same import again: ${command}`;
+  const piped = command !== undefined && / -( |$)/.test(command) ? ' (with the same standard input)' : '';
+  const again = `run the same import again${command === undefined ? '' : `: ${command}${piped}`}`;
   if (lost.length > 0) return `run ${runId}: ${lost.join(', ')}; what is lost is sent again when you ${again}`;
   const open = waiting + answered;
   if (!collects || open === 0) return undefined;
-  return `run ${runId}: ${products(open)} ${open === 1 ? 'is' : 'are'} still to come; wait for them: categorizer results --run ${runId} --wait`;
+  return `run ${runId}: ${countProducts(open)} ${open === 1 ? 'is' : 'are'} still to come; wait for them: categorizer results --run ${runId} --wait`;
 }
 
 /** 0 only where every row is accounted for. */
@@ -66,6 +65,7 @@ export function exitCodeOf(account: ImportAccount, incomplete: boolean, anyModel
   return account.rejected > 0 || (account.models.length > 1 && !anyModel) ? EXIT.REJECTS : EXIT.DONE;
 }
 
-function products(count: number): string {
+/** `1 product`, `2,994 products`. */
+export function countProducts(count: number): string {
   return `${formatNumber(count)} ${count === 1 ? 'product' : 'products'}`;
 }

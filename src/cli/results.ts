@@ -5,7 +5,14 @@ import { allPages, createRunPages, describeHolder, type WaitHint } from '../appl
 import { composeQueues, type OutputFormat, openResultFile, type QueueApp, systemClock } from '../composition.ts';
 import { CategorizerError, REJECT_CODES } from '../domain/errors.ts';
 import { type ImportAccount, modelLabel } from '../domain/import.ts';
-import { type CommandAccount, commandAccount, describeAccount, exitCodeOf, incompleteSentence } from './account.ts';
+import {
+  type CommandAccount,
+  commandAccount,
+  countProducts,
+  describeAccount,
+  exitCodeOf,
+  incompleteSentence,
+} from './account.ts';
 import {
   type CommandContext,
   describeCategories,
@@ -213,6 +220,8 @@ function createHints(runId: string | undefined, { note }: Pick<CommandContext, '
   const sentences: Record<WaitHint, string> = {
     'not begun': `no run ${runId} has begun: waiting for it to begin (--timeout ends the wait)`,
     'no worker': 'jobs are left and no worker is connected: start one with: categorizer worker',
+    'no fitting worker':
+      'all jobs that are left are for another model than those of the workers: see categorizer queue status',
     'not all sent': `all that was sent of run ${runId} is done, but not all of it was sent: run the same import again to finish it`,
     'timed out': 'the time of --timeout is over',
   };
@@ -290,9 +299,7 @@ function describeUnrecorded(collected: Collection, reviewBelow: number): Record<
     ...describeTally(collected, reviewBelow),
     'failed jobs':
       failures === 0 ? 0 : `${formatNumber(failures)} (${formatCounts(failedJobs)}); see: categorizer queue status`,
-    ...Object.fromEntries(
-      models.map((model) => [`model ${modelLabel(model)}`, `${formatNumber(model.products)} products`]),
-    ),
+    ...Object.fromEntries(models.map((model) => [`model ${modelLabel(model)}`, countProducts(model.products)])),
     record: 'none: its producer keeps none, so what is missing is not known',
   };
 }

@@ -13,7 +13,7 @@ import {
 import { createFakeResultQueue, storedResults } from '../support/fake-result-queue.ts';
 import { result } from '../support/files-results.ts';
 
-const QUIET: QueueActivity = { unfinishedJobs: 0, workers: 0 };
+const QUIET: QueueActivity = { unfinishedJobs: 0, workers: 0, mismatchedJobs: 0 };
 
 function answer(number: number, runId = 'R'): CollectedResult {
   const outcomes = [{ id: `P${number}`, category: 'A', confidence: 0.9 }];
@@ -97,7 +97,7 @@ describe('the results of an import that has a record', () => {
     const setting = setUp({
       imports: [storedImport('R', ['answered', 'answered'], someTotals())],
       results: [answer(0), unrecorded('r-hand-1', 'R'), answer(1), unrecorded('r-x')],
-      activity: { unfinishedJobs: 500, workers: 1 },
+      activity: { ...QUIET, unfinishedJobs: 500, workers: 1 },
     });
     expect((await collect(setting)).collected).toEqual(['r-R-0', 'r-R-1']);
     expect(setting.hints).toEqual([]);
@@ -105,7 +105,11 @@ describe('the results of an import that has a record', () => {
 
   it('are waited for while chunks are on the queue or in work, and read when they come', async () => {
     const stored = storedImport('R', ['answered', 'waiting'], someTotals());
-    const setting = setUp({ imports: [stored], results: [answer(0)], activity: { unfinishedJobs: 1, workers: 1 } });
+    const setting = setUp({
+      imports: [stored],
+      results: [answer(0)],
+      activity: { ...QUIET, unfinishedJobs: 1, workers: 1 },
+    });
     const { collected } = await collect(setting, [
       () => undefined,
       () => {
@@ -160,9 +164,16 @@ describe('the results of an import that has a record', () => {
 
   it('say once for each look that jobs wait and nobody works', async () => {
     const stored = storedImport('R', ['waiting'], someTotals({ jobs: 1, products: 10 }));
-    const setting = setUp({ imports: [stored], activity: { unfinishedJobs: 1, workers: 0 } });
+    const setting = setUp({ imports: [stored], activity: { ...QUIET, unfinishedJobs: 1 } });
     await collect(setting, [() => undefined, () => stored.chunks.set(0, chunkIn(0, 'missing'))]);
     expect(new Set(setting.hints)).toEqual(new Set(['no worker']));
+  });
+
+  it('say that what is left is for another model than those of the workers', async () => {
+    const stored = storedImport('R', ['waiting', 'collected'], someTotals());
+    const setting = setUp({ imports: [stored], activity: { unfinishedJobs: 1, workers: 2, mismatchedJobs: 1 } });
+    await collect(setting, [() => undefined, () => stored.chunks.set(0, chunkIn(0, 'failed'))]);
+    expect(new Set(setting.hints)).toEqual(new Set(['no fitting worker']));
   });
 
   it('are left to the collector that holds the run', async () => {
@@ -235,7 +246,7 @@ describe('the results of a run whose producer keeps no record', () => {
   it('are all that name it, and are waited for until no job of any run is left', async () => {
     const setting = setUp({
       results: [unrecorded('r-1', 'R'), unrecorded('r-2', 'other')],
-      activity: { unfinishedJobs: 2, workers: 1 },
+      activity: { ...QUIET, unfinishedJobs: 2, workers: 1 },
     });
     const { collected, account } = await collect(setting, [
       () => setting.store.waiting.push(unrecorded('r-3', 'R')),

@@ -9,7 +9,7 @@ import { countWorkers } from './count-workers.ts';
 import { brokenReason } from './job-hash.ts';
 import { readMismatchedJobs } from './mismatched-jobs.ts';
 import { readQueueLag } from './queue-lag.ts';
-import { explainRedis } from './redis-errors.ts';
+import { explainRedis, isForbidden } from './redis-errors.ts';
 import { checkRedis } from './redis-health.ts';
 import { TolerantQueue } from './tolerant-job.ts';
 
@@ -68,8 +68,22 @@ export function createQueueMonitor(options: {
   async function activity(): Promise<QueueActivity> {
     const counts = await askRedis(() => products.getJobCounts('waiting', 'active', 'delayed', 'prioritized'));
     const unfinishedJobs = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    const workers = unfinishedJobs > 0 ? await askRedis(() => countWorkers(products)) : 0;
-    return { unfinishedJobs, workers };
+    if (unfinishedJobs === 0) return { unfinishedJobs, workers: 0, mismatchedJobs: 0 };
+    const workers = await askRedis(() => countWorkers(products));
+    // Most of the time such a job is delayed.
+    const mismatchedJobs = counts.delayed > 0 ? await countMismatchedJobs() : 0;
+    return { unfinishedJobs, workers, mismatchedJobs };
+  }
+
+  /** 0 where the Redis user may not look. */
+  async function countMismatchedJobs(): Promise<number> {
+    try {
+      const mismatched = await readMismatchedJobs(connection, (type) => products.toKey(type));
+      return mismatched.reduce((sum, { waiting, delayed }) => sum + waiting + delayed, 0);
+    } catch (error) {
+      if (isForbidden(error)) return 0;
+      return askRedis(() => Promise.reject(error));
+    }
   }
 
   async function failures(runId: string | undefined): Promise<Record<string, number>> {
