@@ -2,9 +2,9 @@ import { Command } from 'commander';
 import { predictSource } from '../application/predict-source.ts';
 import { composePredict, openResultFile } from '../composition.ts';
 import { isSynthetic, syntheticWarning } from '../domain/category.ts';
+import { addReviewOption } from './collection.ts';
 import { type CommandContext, describeTally, EXIT, formatFields, noteOutside, outputFormat } from './context.ts';
 import { addInputOptions, type InputOptions, openInput } from './input.ts';
-import { addReviewOption } from './results.ts';
 
 interface Options extends InputOptions {
   out: string;

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { composeEnqueue, composeLocalWorker, composeQueues, createRejectFiles, readModel } from '../composition.ts';
 import { isSynthetic, syntheticWarning } from '../domain/category.ts';
 import { commandAccount } from './account.ts';
+import { addCollectOptions, type CollectOptions, collect, conclude, describeCollection } from './collection.ts';
 import { type CommandContext, formatFields, formatNumber, noteOutside } from './context.ts';
 import {
   addEnqueueOptions,
@@ -13,7 +14,6 @@ import {
 } from './enqueue.ts';
 import { openInput } from './input.ts';
 import { createProgress, type Progress } from './progress.ts';
-import { addCollectOptions, type CollectOptions, collect, conclude, describeCollection } from './results.ts';
 
 interface Options extends EnqueueOptions, Omit<CollectOptions, 'outFormat'> {
   local?: boolean;
