@@ -99,7 +99,7 @@ describe('results', () => {
     const { code, stdout, stderr } = await results('--all');
     expect(stdout).toBe(`${HEADER}P1,AUTOPECAS,0.5,,,v1,r-1\n`);
     expect(stderr).toMatch(
-      /^products +1\ncategorized +1\nrejected +0\ncategories +AUTOPECAS 100\.0 %\nconfidence +0\.500 on average\nto review +1 below 0\.7\nfailed jobs +0\nmodel v1 .+ 1 products\nrecord +none: .+\n$/,
+      /^products +1\ncategorized +1\nrejected +0\ncategories +AUTOPECAS 100\.0 %\nconfidence +0\.500 on average\nto review +1 below 0\.7\nfailed jobs +0\nmodel v1 .+ 1 product\nrecord +none: .+\n$/,
     );
     expect(code).toBe(0);
     expect(await left()).toBe(0);
