@@ -8,6 +8,8 @@ export interface ImportLook {
   readonly account: ImportAccount;
   /** Numbers of the chunks whose answers are on the results queue. */
   readonly answered: readonly number[];
+  /** How many chunks were looked at. */
+  readonly chunks: number;
 }
 
 /** Looks at an import again and again; what was collected is not looked at twice. */
@@ -33,6 +35,7 @@ export function createImportTracker(records: ImportRecords, runId: string): Impo
       return {
         record,
         account: accountOf(record, [...collected.values()], others),
+        chunks: open.length,
         answered: others.filter(({ state }) => state === 'answered').map(({ number }) => number),
       };
     },

@@ -16,8 +16,10 @@ import { throwIfStopped } from './stopping.ts';
 
 /** While results are still to come they are looked for after so many milliseconds. */
 const POLL_MS = 50;
-/** Looking takes long where very many chunks are open: it gets this part of the time. */
+/** Looking takes long where very many chunks are open, or results have to be read: it gets this part of the time. */
 const POLL_SHARE = 0.1;
+/** Redis's time for a chunk, about. What passes here meanwhile says little: this process may be busy with the results. */
+const CHUNK_MS = 0.004;
 /** Imports that are named to somebody who asked for one that is not there. */
 const NAMED_IMPORTS = 5;
 
@@ -66,7 +68,7 @@ export function createRunPages(ports: ResultPorts, options: WaitOptions): RunPag
   const startedAt = clock.now();
   let last: ImportLook | undefined;
 
-  /** @returns whether there is time to look again */
+  /** @param tookMs how long the look took Redis. @returns whether there is time to look again */
   async function pause(tookMs: number): Promise<boolean> {
     if (clock.now() - startedAt >= timeoutMs) {
       onHint?.('timed out');
@@ -148,7 +150,7 @@ export function createRunPages(ports: ResultPorts, options: WaitOptions): RunPag
         if (!busy && found && quietSince === scanned) break;
         quietSince = busy ? undefined : scanned;
       }
-      if (!(await pause(clock.now() - start))) {
+      if (!(await pause(look ? look.chunks * CHUNK_MS : clock.now() - start))) {
         if (!last && !found) throw await notFound();
         break;
       }
