@@ -77,7 +77,7 @@ describe('a Redis that is full', () => {
       .poll(() => waiting.log().filter(({ level }) => Number(level) >= 40).length, PATIENCE)
       .toBeGreaterThan(0);
     await makeRoom();
-    await untilDone(producer.queue, 30_000);
+    await untilDone(producer.queue);
     expect(await producer.queue.getFailedCount()).toBe(0);
     expect(await queues.results.getWaitingCount()).toBe(10);
     await producer.close();

@@ -87,7 +87,7 @@ describe('a worker whose Redis is not there', () => {
     await expect.poll(() => ask(waiting, '/readyz'), PATIENCE).toMatchObject({ status: 200 });
     const producer = createProducer(url, '{categorizer}');
     await producer.addChunks(makeProducts(20), 5, 'R');
-    await untilDone(producer.queue, 20_000);
+    await untilDone(producer.queue);
     expect(await producer.queue.getFailedCount()).toBe(0);
     await producer.close();
     expect((await scrape(waiting)).samples.map(({ name }) => name)).toContain('categorizer_queue_jobs');

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { addPackedChunks } from '../support/bulk-chunks.ts';
 import {
   collectRun,
@@ -10,6 +10,7 @@ import {
   type Producer,
   predictedCategories,
   untilDone,
+  untilLeft,
 } from '../support/load.ts';
 import { type Environment, startWorker, type WorkerProcess } from '../support/processes.ts';
 import { makeProducts, type TestProduct, uniquePrefix } from '../support/products.ts';
@@ -72,13 +73,7 @@ function jobsIn(...states: ('waiting' | 'active' | 'completed')[]): Promise<numb
 
 /** Until so many jobs of the run are done, so that what happens next happens in the middle. */
 async function untilFinished(jobs: number): Promise<void> {
-  await vi.waitFor(
-    async () => {
-      const left = await jobsIn('waiting', 'active');
-      if (left > 10_500 - jobs) throw new Error(`${left} jobs are left`);
-    },
-    { timeout: 60_000, interval: 20 },
-  );
+  await untilLeft(() => jobsIn('waiting', 'active'), 10_500 - jobs);
 }
 
 function expectEachOnce(rows: readonly OutputRow[], all: readonly TestProduct[]): void {

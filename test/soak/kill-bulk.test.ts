@@ -153,7 +153,7 @@ describe.each(['csv', 'parquet'] as const)(`enqueue, workers and results killed 
     expect(last.code, last.stderr).toBe(3);
     expect(JSON.parse(last.stdout)).toMatchObject({ products: PRODUCTS, rejected: BAD_ROWS.length });
     await expectRejectsOnce();
-    await untilDone(queues.products, 120_000);
+    await untilDone(queues.products);
     for (let kill = 0; kill < 5; kill++) await killAfter(startLive(collect, env), 300 + random() * 1500);
     const collected = await runCli([...collect, '--wait', '--json'], { env });
     expect(collected.code, collected.stderr + collected.stdout).toBe(3);

@@ -52,7 +52,7 @@ it('workers and collectors killed at random moments: each product is in the file
     }
     await collector.ended;
   }
-  await untilDone(producer.queue, 300_000);
+  await untilDone(producer.queue);
   expect(await producer.queue.getFailedCount()).toBe(0);
   const last = await runCli(collect, { env });
   expect(last.code).toBe(0);

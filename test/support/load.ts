@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
-import { vi } from 'vitest';
 import { JOB_OPTIONS, PRODUCT_JOB, PRODUCT_QUEUE, PRODUCTS_JOB } from '../../src/contract/index.ts';
 import { type Environment, runCli } from './processes.ts';
 import type { TestProduct } from './products.ts';
@@ -66,15 +66,23 @@ export function createProducer(redisUrl: string, prefix: string): Producer {
   };
 }
 
-/** Waits until no job waits, runs or is to be tried again. */
-export async function untilDone(queue: Queue, timeoutMs = 120_000): Promise<void> {
-  await vi.waitFor(
-    async () => {
-      const left = await queue.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized');
-      if (left > 0) throw new Error(`${left} jobs are left`);
-    },
-    { timeout: timeoutMs, interval: 100 },
-  );
+/** A starved machine makes a test take longer; one in which nothing moves for so long hangs. */
+const STANDSTILL_MS = 120_000;
+
+/** Resolves when no job is left, however long that takes. @throws Error where none of them has moved for two minutes */
+export function untilDone(queue: Queue): Promise<void> {
+  return untilLeft(() => queue.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized'), 0);
+}
+
+/** Resolves when at most so many are left. @throws Error where their number has stayed the same for two minutes */
+export async function untilLeft(count: () => Promise<number>, most: number): Promise<void> {
+  let last = Number.POSITIVE_INFINITY;
+  let movedAt = performance.now();
+  for (let left = await count(); left > most; left = await count()) {
+    if (left !== last) [last, movedAt] = [left, performance.now()];
+    if (performance.now() - movedAt > STANDSTILL_MS) throw new Error(`${left} jobs are left, and none of them moves`);
+    await pause(50);
+  }
 }
 
 export async function readRows(path: string): Promise<OutputRow[]> {
