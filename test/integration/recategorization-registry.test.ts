@@ -133,9 +133,10 @@ describe('the lock', () => {
   it('of a run that is being reverted is named as well', async () => {
     await createIn('night-1', 'finished');
     await createNights(database()).categories.beginRevert('night-1');
+    const since = await lockedSince('night-1');
     await expect(create('night-2')).rejects.toMatchObject({
       code: 'RUN_LOCKED',
-      message: `run night-1 holds the lock since ${await lockedSince('night-1')} and is being reverted: finish with categorizer runs revert night-1`,
+      message: `run night-1 holds the lock since ${since} and is being reverted: finish with categorizer runs revert night-1`,
     });
   });
 
