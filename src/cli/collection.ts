@@ -56,6 +56,8 @@ export interface Collection extends CollectSummary {
   readonly missingJobs: number;
   /** Runs that another collector holds, and who: their results were left. */
   readonly held: readonly string[];
+  /** Of all runs: what is missing of the imports whose answers were met; absent where nothing is. */
+  readonly incomplete?: readonly string[];
 }
 
 interface WaitingOptions {
@@ -89,9 +91,11 @@ export async function collect(
     run?.pages() ??
     allPages(ports, { wait, timeoutMs, stop, onHint, onHeld: (id, holder) => held.push(describeHolder(id, holder)) });
   let met = 0;
+  const recorded = new Set<string>();
   async function* counted() {
     for await (const page of pages) {
       met += page.length;
+      for (const { runId: its, chunk } of page) if (its !== undefined && chunk !== undefined) recorded.add(its);
       yield page;
     }
   }
@@ -124,10 +128,23 @@ export async function collect(
       failedJobs,
       missingJobs: account?.missingJobs ?? 0,
       held,
+      ...(runId === undefined && (await missingOf(records, recorded))),
     };
   } finally {
     bar.stop();
   }
+}
+
+/** Who collects all runs speaks of these imports too. What is still on its way is not missing. */
+async function missingOf(records: ImportRecords, runIds: Iterable<string>): Promise<Pick<Collection, 'incomplete'>> {
+  const sentences: string[] = [];
+  for (const runId of runIds) {
+    const account = await accountForImport(records, runId);
+    if (!account || account.failed + account.missing === 0) continue;
+    const sentence = incompleteSentence(account, (await records.find(runId))?.command, false);
+    if (sentence) sentences.push(sentence);
+  }
+  return sentences.length > 0 ? { incomplete: sentences } : {};
 }
 
 /** @throws CategorizerError `RUN_LOST` where the record that was just seen is gone */
@@ -183,6 +200,7 @@ export async function conclude(
   const { totals, results, duplicates, held } = collection;
   if (results === 0 && duplicates === 0) context.note('no new results on the queue');
   for (const sentence of held) context.note(`RUN_HELD: ${sentence}; its results were left`);
+  for (const sentence of collection.incomplete ?? []) context.note(`RUN_INCOMPLETE: ${sentence}`);
   if (!totals) {
     context.exitWith(exitCodeWithoutRecord(collection, anyModel));
     return;
@@ -199,10 +217,10 @@ export async function conclude(
 
 /** Nobody knows what there should be: what was found must be well. */
 function exitCodeWithoutRecord(collection: Collection, anyModel: boolean): number {
-  const { rejected, failedJobs, unreadable, models, held } = collection;
+  const { rejected, failedJobs, unreadable, models, held, incomplete = [] } = collection;
   // A job of one bad product fails with the code of a reject; any other failed job is a product without an answer.
   const failures = Object.keys(failedJobs).filter((code) => !(code in REJECT_CODES));
-  if (failures.length > 0 || unreadable > 0 || held.length > 0) return EXIT.FAILED;
+  if (failures.length > 0 || unreadable > 0 || held.length > 0 || incomplete.length > 0) return EXIT.FAILED;
   const doubtful = rejected > 0 || Object.keys(failedJobs).length > 0 || (models.length > 1 && !anyModel);
   return doubtful ? EXIT.REJECTS : EXIT.DONE;
 }
@@ -242,6 +260,6 @@ function describeUnrecorded(collected: Collection, reviewBelow: number): Record<
     'failed jobs':
       failures === 0 ? 0 : `${formatNumber(failures)} (${formatCounts(failedJobs)}); see: categorizer queue status`,
     ...Object.fromEntries(models.map((model) => [`model ${modelLabel(model)}`, countProducts(model.products)])),
-    record: 'none: its producer keeps none, so what is missing is not known',
+    record: 'none: of results without one, what is missing is not known',
   };
 }

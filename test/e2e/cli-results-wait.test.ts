@@ -119,6 +119,17 @@ describe('results --wait of a run that was sent by enqueue', () => {
     expect(await readRows(out)).toHaveLength(150);
   });
 
+  it('is missing a part where all runs are collected too: that ends with 1 and names the command that goes on', async () => {
+    await enqueue('R', 200);
+    await queues.products.remove('R-2');
+    worker = await startWorker(queues.env);
+    await expect.poll(() => queues.products.getCompletedCount(), PATIENCE).toBe(3);
+    const { code, stderr } = await runCli(['results', '--all', '--out', out], { env: queues.env });
+    expect(stderr).toMatch(/^RUN_INCOMPLETE: run R: 50 products are missing; .*categorizer enqueue .+ --run R /m);
+    expect(code).toBe(1);
+    expect(await readRows(out)).toHaveLength(150);
+  });
+
   it('of which not all was sent says that the import is to be run again, and waits for that', async () => {
     const file = await workspace.write('c.csv', toCsv(makeProducts(20_000)));
     const args = ['enqueue', file, '--run', 'R', '--chunk-size', '1000', '--max-pending', '1'];
